@@ -1,0 +1,5 @@
+"""The cells, one architecture a file."""
+
+from carousel.cells.lstm import LSTM, LSTMState
+
+__all__ = ["LSTM", "LSTMState"]

@@ -1,0 +1,217 @@
+"""Trace a cell's step once to a graph of ATen operations, with parameters and buffers as inputs.
+
+The graph is found again by a key that holds everything that tracing bakes in: the shapes and
+dtypes of the arguments and every non-tensor attribute of the cell and its submodules. So
+``cell.alpha = 0.3`` or ``cell.eval()`` never meets a stale graph.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.utils import _pytree as pytree
+
+from carousel.cell import Cell
+from carousel.errors import InputError
+
+_MODULE_INTERNALS = frozenset(nn.Module().__dict__) - {"training"}
+_PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
+_CACHE_SIZE = 256
+_cache: OrderedDict[Any, Any] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class TracedStep:
+    """The graph of one step of a batch of sequences.
+
+    graph:    takes the leaves of (parameters and buffers, x, state, context, noise), each but the
+              first with a leading batch axis, and returns the leaves of (y, next state).
+    y_spec:   the tree that y is.
+    y_like:   empty (0, ...) tensors with the shape and dtype of each leaf of y.
+    """
+
+    graph: Callable[..., list[Tensor]]
+    y_spec: pytree.TreeSpec
+    y_like: list[Tensor]
+
+
+def lifted(cell: Cell) -> dict[str, Tensor]:
+    """The cell's parameters and buffers by name: what the graph takes as inputs."""
+    return {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
+
+
+def trace_batched(cell: Cell, x: Any, state: Any, context: Any, noise: dict[str, Tensor]) -> TracedStep:
+    """The step of `cell` as a graph over B sequences, traced with a symbolic B.
+
+    Where tracing fixes the batch size all the same (some operations ask for it as a number), the
+    graph is kept for that batch size only.
+
+    Args:
+        x, state, context, noise: one step's arguments with a leading batch axis B; () for no
+            context, {} for no noise.
+
+    Raises:
+        InputError: the next state differs from state in structure, shape or dtype; the step
+            changes an argument in place; the cell holds a tensor that is neither parameter nor
+            buffer.
+    """
+    arguments = (x, state, context, noise)
+    leaves, spec = pytree.tree_flatten(arguments)
+    key = (
+        cell_key(cell),
+        spec,
+        tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in leaves),
+        tuple((name, leaf.shape, leaf.dtype, leaf.device) for name, leaf in lifted(cell).items()),
+    )
+    batch = leaves[0].shape[0]
+    for found in ((key, None), (key, batch)):
+        if found in _cache:
+            _cache.move_to_end(found)
+            return _cache[found]
+    traced, any_batch = _trace(cell, arguments, symbolic=True)
+    if not any_batch:
+        traced, _ = _trace(cell, arguments, symbolic=False)
+    _cache[(key, None if any_batch else batch)] = traced
+    while len(_cache) > _CACHE_SIZE:
+        _cache.popitem(last=False)
+    return traced
+
+
+def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: bool) -> tuple[TracedStep, bool]:
+    """The traced step, and whether it holds for every batch size."""
+    shapes = ShapeEnv()
+    mode = FakeTensorMode(shape_env=shapes)
+
+    def fake(leaf: Tensor, batched: bool) -> Tensor:
+        # Sizes 0 and 1 would be specialised, hence 5; DUCK gives all batch axes one symbol.
+        sizes = (5, *leaf.shape[1:]) if batched and symbolic else leaf.shape
+        like = torch.empty(sizes, dtype=leaf.dtype, device=leaf.device)
+        dynamic = [DimDynamic.DUCK if batched and symbolic and axis == 0 else DimDynamic.STATIC for axis in range(leaf.dim())]
+        return mode.from_tensor(like, symbolic_context=StatelessSymbolicContext(dynamic_sizes=dynamic))
+
+    weights = lifted(cell)
+    leaves, spec = pytree.tree_flatten((weights, *arguments))
+    y_spec: list[pytree.TreeSpec] = []
+
+    def step(weights: dict[str, Tensor], x: Any, state: Any, context: Any, noise: Any) -> list[Tensor]:
+        def one_sequence(x: Any, state: Any, context: Any, noise: Any) -> tuple[list[Tensor], list[Tensor]]:
+            extra = {"context": context if _has_leaves(context) else None, "noise": noise or None}
+            y, new_state = _checked(cell, state, torch.func.functional_call(cell, weights, (x, state), extra))
+            y_leaves, spec = pytree.tree_flatten(y)
+            y_spec.append(spec)
+            return y_leaves, pytree.tree_leaves(new_state)
+
+        y, new_state = torch.vmap(one_sequence)(x, state, context, noise)
+        return [*y, *new_state]
+
+    def flat_step(*leaves: Tensor) -> list[Tensor]:
+        return step(*pytree.tree_unflatten(leaves, spec))
+
+    with torch.inference_mode(False):
+        fakes = [fake(leaf, batched=n >= len(weights)) for n, leaf in enumerate(leaves)]
+        graph = make_fx(flat_step, tracing_mode="symbolic")(*fakes)
+    _refuse_in_place(cell, graph)
+    (output,) = graph.graph.find_nodes(op="output")
+    y_like = [
+        torch.empty((0, *node.meta["val"].shape[1:]), dtype=node.meta["val"].dtype, device=node.meta["val"].device)
+        for node in output.args[0][: y_spec[0].num_leaves]
+    ]
+    # The generated method takes the leaves as they are; calling the module would run hooks.
+    return TracedStep(graph.forward, y_spec[0], y_like), not shapes.replacements
+
+
+def _has_leaves(tree: Any) -> bool:
+    return len(pytree.tree_leaves(tree)) > 0
+
+
+def _checked(cell: Cell, state: Any, result: Any) -> tuple[Any, Any]:
+    """(y, next state), after a look at whether the next state is like the one before."""
+    name = type(cell).__name__
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise InputError(f"{name}.step must return (y, state), got {type(result).__name__}")
+    before, after = pytree.tree_structure(state), pytree.tree_structure(result[1])
+    if before != after:
+        raise InputError(f"{name}.step must return a state built like the one it got: expected {before}, got {after}")
+    for (path, old), new in zip(pytree.tree_leaves_with_path(state), pytree.tree_leaves(result[1]), strict=True):
+        if old.shape != new.shape or old.dtype != new.dtype:
+            raise InputError(
+                f"{name}.step must return a state like the one it got: expected state{pytree.keystr(path)} "
+                f"{tuple(old.shape)} {old.dtype}, got {tuple(new.shape)} {new.dtype}"
+            )
+    return result
+
+
+def _refuse_in_place(cell: Cell, graph: fx.GraphModule) -> None:
+    """Raise where the step writes into one of its arguments or into a parameter."""
+    base: dict[fx.Node, fx.Node] = {}
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        for argument, schema in zip(node.args, node.target._schema.arguments, strict=False):
+            if not isinstance(argument, fx.Node) or schema.alias_info is None:
+                continue
+            base[node] = base.get(argument, argument)
+            if schema.alias_info.is_write and base[node].op == "placeholder":
+                raise InputError(
+                    f"{type(cell).__name__}.step changes an argument, the state or a parameter in place "
+                    f"({node.target}); return a new tensor instead"
+                )
+
+
+def cell_key(cell: Cell) -> Any:
+    """Everything about a cell that tracing bakes into the graph, hashable.
+
+    Raises:
+        InputError: an attribute is a tensor that is neither parameter nor buffer (its values would
+            be baked in), or of a kind that cannot be compared.
+    """
+    key = []
+    for name, module in cell.named_modules(remove_duplicate=False):
+        attributes = module.__dict__
+        own = [
+            (attribute, _frozen(attributes[attribute], f"{type(module).__name__}.{attribute}"))
+            for attribute in attributes
+            if attribute not in _MODULE_INTERNALS
+        ]
+        key.append((name, type(module), type(module).forward, tuple(own)))
+    return tuple(key)
+
+
+def _frozen(value: Any, where: str) -> Any:
+    """A hashable stand-in that is equal only for equal values."""
+    if value is None or isinstance(value, _PLAIN):
+        return (type(value), value)
+    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, type, torch._ops.OpOverload)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return (type(value), tuple(_frozen(item, where) for item in value))
+    if isinstance(value, dict):
+        return (dict, tuple((_frozen(k, where), _frozen(v, where)) for k, v in value.items()))
+    if isinstance(value, (set, frozenset)):
+        return (set, frozenset(_frozen(item, where) for item in value))
+    if isinstance(value, np.ndarray):
+        return (np.ndarray, value.shape, value.dtype.str, value.tobytes())
+    if isinstance(value, np.generic):
+        return (type(value), value.item())
+    if is_dataclass(value) and not isinstance(value, type):
+        return (type(value), tuple(_frozen(getattr(value, field.name), where) for field in fields(value)))
+    if isinstance(value, functools.partial):
+        return (functools.partial, *(_frozen(part, where) for part in (value.func, value.args, value.keywords)))
+    if isinstance(value, Tensor):
+        raise InputError(f"{where} is a tensor that is neither parameter nor buffer; make it one (register_buffer)")
+    raise InputError(
+        f"{where} is a {type(value).__name__}, which scan cannot compare from call to call; "
+        f"keep numbers, strings, functions, containers of these or modules"
+    )

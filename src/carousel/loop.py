@@ -1,0 +1,159 @@
+"""scan and Stepper: the only time loop, and one step at a time with carried state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from carousel import engine
+from carousel.cell import Cell, State
+from carousel.engine.call import Call
+from carousel.errors import InputError
+
+
+def scan(
+    cell: Cell,
+    inputs: Any,
+    state: State = None,
+    *,
+    context: Any = None,
+    generator: torch.Generator | None = None,
+    lengths: Tensor | None = None,
+    return_states: bool = False,
+    backend: str = "auto",
+) -> tuple[Any, ...]:
+    """Run a cell over B sequences of T steps.
+
+    Args:
+        cell:           the step; its parameters and the other arguments receive gradients.
+        inputs:         tensor (T, B, ...) or tree of such; what `cell.step` gets is one step of one
+                        sequence of it.
+        state:          tree of (B, ...); None for `cell.initial_state()` in every sequence.
+        context:        tree of (B, ...), constant over time, for cells that take one.
+        generator:      the source of the cell's noise in training mode; None for torch's default.
+        lengths:        (B,) integers in 0..T; a sequence's state stops at its own end and its
+                        outputs past it are zero. None: all have T steps.
+        return_states:  give the states after each step as a third result, tree of (T, B, ...),
+                        differentiable.
+        backend:        "eager" (PyTorch, one step after the other), or "auto".
+
+    Returns:
+        (outputs, final_state) or (outputs, final_state, states): outputs (T, B, ...) as the cell
+        returns them, final_state (B, ...), the state after each sequence's last step.
+
+    Raises:
+        InputError: shapes, dtypes or devices that do not fit, with what was expected and what was given.
+    """
+    steps, batch = _leading(cell, inputs)
+    if state is None:
+        state = pytree.tree_map(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
+    else:
+        _check_state(cell, state, batch)
+    for path, leaf in pytree.tree_leaves_with_path(() if context is None else context):
+        if leaf.dim() == 0 or leaf.shape[0] != batch:
+            raise InputError(f"scan: expected context{pytree.keystr(path)} to lead with B = {batch}, got shape {tuple(leaf.shape)}")
+    step_noise, sequence_noise = _draw_noise(cell, steps, batch, generator)
+    lengths = _checked_lengths(lengths, steps, batch)
+    call = Call(steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
+    outputs, final_state, states = engine.run(cell, call, backend)
+    return (outputs, final_state, states) if return_states else (outputs, final_state)
+
+
+class Stepper:
+    """One step at a time, with the state carried from call to call; for streams.
+
+    Evaluation only: no gradients, no noise. `stepper.state` may be read, kept and set; set it to
+    None to start again.
+
+    Args:
+        cell:     the step to make.
+        context:  tree of (...) without batch axis, for cells that take one.
+    """
+
+    def __init__(self, cell: Cell, *, context: Any = None) -> None:
+        self.cell = cell
+        self.state: State = None
+        self._context = None if context is None else pytree.tree_map(lambda leaf: leaf[None], context)
+
+    def __call__(self, x: Any) -> Any:
+        """y for the input x of one step of one sequence; carries the state on."""
+        y, self.state = self.step(x, self.cell.initial_state() if self.state is None else self.state)
+        return y
+
+    @torch.no_grad()
+    def step(self, x: Any, state: State) -> tuple[Any, State]:
+        """(y, next state) from x and state, all of one sequence; nothing is kept between calls."""
+        inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)
+        state = pytree.tree_map(lambda leaf: leaf[None], state)
+        _leading(self.cell, inputs)
+        _check_state(self.cell, state, 1)
+        call = Call(1, 1, inputs, state, self._context, {}, {}, None, False)
+        outputs, final_state, _ = engine.run(self.cell, call, "auto")
+        return pytree.tree_map(lambda leaf: leaf[0, 0], outputs), pytree.tree_map(lambda leaf: leaf[0], final_state)
+
+
+def _leading(cell: Cell, inputs: Any) -> tuple[int, int]:
+    """(T, B), after a look at the shape, dtype and device of the inputs."""
+    leaves = pytree.tree_leaves(inputs)
+    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise InputError(f"scan: expected inputs to be a tensor (T, B, ...) or a tree of them, got {type(inputs).__name__}")
+    shapes = [tuple(leaf.shape) for leaf in leaves]
+    if any(len(shape) < 2 or shape[:2] != shapes[0][:2] for shape in shapes):
+        raise InputError(f"scan: expected inputs that all lead with the same (T, B), got {', '.join(map(str, shapes))}")
+    steps, batch = shapes[0][:2]
+    size = cell.input_size
+    if size is not None and isinstance(inputs, Tensor) and shapes[0][2:] != (size,):
+        raise InputError(f"scan: expected inputs (T, B, {size}) for {type(cell).__name__}, got {shapes[0]}")
+    weight = next(cell.parameters(), None)
+    if weight is not None:
+        for leaf in leaves:
+            if leaf.device != weight.device:
+                raise InputError(f"scan: expected inputs on {weight.device}, where the cell is, got {leaf.device}")
+            if leaf.is_floating_point() and leaf.dtype != weight.dtype:
+                raise InputError(f"scan: expected inputs of dtype {weight.dtype}, as the cell's, got {leaf.dtype}")
+    return steps, batch
+
+
+def _check_state(cell: Cell, state: State, batch: int) -> None:
+    name = type(cell).__name__
+    expected = cell.initial_state()
+    built, given = pytree.tree_structure(expected), pytree.tree_structure(state)
+    if built != given:
+        raise InputError(f"scan: expected a state of {name} built as {built}, got {given}")
+    for (path, want), leaf in zip(pytree.tree_leaves_with_path(expected), pytree.tree_leaves(state), strict=True):
+        if leaf.shape != (batch, *want.shape) or leaf.dtype != want.dtype:
+            raise InputError(
+                f"scan: expected state{pytree.keystr(path)} {(batch, *want.shape)} {want.dtype} for {name}, "
+                f"got {tuple(leaf.shape)} {leaf.dtype}"
+            )
+
+
+def _checked_lengths(lengths: Tensor | None, steps: int, batch: int) -> Tensor | None:
+    if lengths is None:
+        return None
+    lengths = torch.as_tensor(lengths).cpu()
+    if lengths.shape != (batch,) or lengths.is_floating_point():
+        raise InputError(f"scan: expected lengths ({batch},) of integers, got {tuple(lengths.shape)} {lengths.dtype}")
+    if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= steps:
+        raise InputError(f"scan: expected lengths in 0..T = {steps}, got {int(lengths.min())}..{int(lengths.max())}")
+    return lengths.long()
+
+
+def _draw_noise(
+    cell: Cell, steps: int, batch: int, generator: torch.Generator | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """U[0, 1) draws in the cell's dtype: those of each step (T, B, ...) and those of a sequence (B, ...)."""
+    step_noise: dict[str, Tensor] = {}
+    sequence_noise: dict[str, Tensor] = {}
+    if not cell.training:
+        return step_noise, sequence_noise
+    weight = next(cell.parameters(), torch.empty(0))
+    for name, (kind, shape) in cell.noise_shapes().items():
+        leading = {"step": (steps, batch), "sequence": (batch,)}[kind]
+        source = weight.device if generator is None else generator.device
+        draw = torch.rand(*leading, *shape, generator=generator, dtype=weight.dtype, device=source).to(weight.device)
+        (step_noise if kind == "step" else sequence_noise)[name] = draw
+    return step_noise, sequence_noise

@@ -1,0 +1,45 @@
+"""Task: what a learner is to do, told without knowing any model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from carousel.batch import Batch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Task:
+    """Makes batches, scores answers by its own criterion and draws a sample.
+
+    Attributes a task sets:
+        input_size:   length of the vector that a step of the input is; None where it is an index.
+        output_size:  length of the vector y that a network must give.
+    """
+
+    input_size: int | None
+    output_size: int
+
+    def loss(self, y: Tensor, target: Tensor) -> Tensor:
+        """The loss of one step of one sequence, a scalar tensor."""
+        raise NotImplementedError
+
+    def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
+        """B sequences drawn from `generator`, never from the global seed; lengths as the task names them."""
+        raise NotImplementedError
+
+    def validation(self) -> Batch:
+        """The batch that training is watched on, the same at every call; data held back where there is any."""
+        return self.sample(256, torch.Generator().manual_seed(0x5EED))
+
+    def score(self, outputs: Any, batch: Batch) -> dict[str, float]:
+        """What the task's own source reports of the outputs (T, B, ...), by name."""
+        raise NotImplementedError
+
+    def draw(self, batch: Batch, outputs: Any = None) -> Figure:
+        """A picture of the batch's first sequence: input, target and, where given, output."""
+        raise NotImplementedError
