@@ -21,10 +21,30 @@ from typing import Any
 
 import torch
 
-UNARY = "neg abs sign exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid softplus relu sin cos erf floor logical_not".split()
+UNARY = [
+    "neg",
+    "abs",
+    "sign",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "relu",
+    "sin",
+    "cos",
+    "erf",
+    "floor",
+    "logical_not",
+]
 """Elementwise kinds of one input. softplus(x) is x where x > 20, else log1p(exp(x)), as in PyTorch."""
 
-BINARY = "add sub mul div pow maximum minimum eq ne lt le gt ge logical_and logical_or".split()
+BINARY = ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or"]
 """Elementwise kinds of two inputs; comparisons and logical kinds give bool."""
 
 KINDS = {
