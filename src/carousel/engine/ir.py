@@ -21,31 +21,16 @@ from typing import Any
 
 import torch
 
-UNARY = [
-    "neg",
-    "abs",
-    "sign",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "sqrt",
-    "rsqrt",
-    "reciprocal",
-    "tanh",
-    "sigmoid",
-    "softplus",
-    "relu",
-    "sin",
-    "cos",
-    "erf",
-    "floor",
-    "logical_not",
-]
+UNARY = frozenset(
+    "neg abs sign exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid softplus relu sin cos erf floor logical_not".split()  # noqa: SIM905
+)
 """Elementwise kinds of one input. softplus(x) is x where x > 20, else log1p(exp(x)), as in PyTorch."""
 
-BINARY = ["add", "sub", "mul", "div", "pow", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or"]
-"""Elementwise kinds of two inputs; comparisons and logical kinds give bool."""
+COMPARISONS = frozenset("eq ne lt le gt ge logical_and logical_or".split())  # noqa: SIM905
+"""Elementwise kinds of two inputs that give bool."""
+
+BINARY = COMPARISONS | frozenset("add sub mul div pow maximum minimum".split())  # noqa: SIM905
+"""Elementwise kinds of two inputs."""
 
 KINDS = {
     **dict.fromkeys(UNARY, "(x) elementwise"),
@@ -68,8 +53,7 @@ KINDS = {
     "cat": "(x, ...), axis",
     "flip": "(x), axes",
     "cumsum": "(x), axis",
-    "sort": "(x), axis, descending, stable: the sorted values",
-    "argsort": "(x), axis, descending, stable: their indices, int64",
+    "argsort": "(x), axis, descending: int64 indices that sort x along axis, equals in their order (sort is this and a gather)",
     "index_select": "(x, index), axis: x.index_select(axis, index); index (k,) int64",
     "index_add": "(index, source), axis: zeros of output.shape with source added along axis at index (its adjoint)",
     "gather": "(x, index), axis: torch.gather",
@@ -89,6 +73,10 @@ class Value:
 
 Input = Value | float | int | bool
 """What an operation reads: a value, or a literal (in elementwise kinds only)."""
+
+
+SHARED, ROW, STEP = range(3)
+"""What a value has beside its own axes: nothing (one for all), the rows B, or rows and steps N."""
 
 
 @dataclass(frozen=True)
@@ -151,3 +139,32 @@ class Loop:
     summed: tuple[Value, ...] = ()
     row_summed: tuple[Value, ...] = ()
     reverse: bool = False
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A step of one sequence.
+
+    weights:         the cell's parameters and buffers by name, in the order of `trace.lifted`.
+    inputs:          leaves of x.
+    state:           leaves of the state before the step.
+    context, step_noise, sequence_noise: leaves, as the call has them.
+    constants:       values known when the graph was made, and what they are.
+    lead:            what each value has beside its own axes: SHARED, ROW or STEP.
+    stopped:         values through which no gradient flows.
+    outputs:         leaves of y.
+    new_state:       leaves of the state after the step.
+    """
+
+    ops: tuple[Op, ...]
+    weights: tuple[Value, ...]
+    inputs: tuple[Value, ...]
+    state: tuple[Value, ...]
+    context: tuple[Value, ...]
+    step_noise: tuple[Value, ...]
+    sequence_noise: tuple[Value, ...]
+    constants: Mapping[Value, torch.Tensor]
+    lead: Mapping[Value, int]
+    stopped: frozenset[Value]
+    outputs: tuple[Value, ...]
+    new_state: tuple[Value, ...]

@@ -108,7 +108,7 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: bool) -> tuple[Trac
     def step(weights: dict[str, Tensor], x: Any, state: Any, context: Any, noise: Any) -> list[Tensor]:
         def one_sequence(x: Any, state: Any, context: Any, noise: Any) -> tuple[list[Tensor], list[Tensor]]:
             extra = {"context": context if _has_leaves(context) else None, "noise": noise or None}
-            y, new_state = _checked(cell, state, torch.func.functional_call(cell, weights, (x, state), extra))
+            y, new_state = checked(cell, state, torch.func.functional_call(cell, weights, (x, state), extra))
             y_leaves, spec = pytree.tree_flatten(y)
             y_spec.append(spec)
             return y_leaves, pytree.tree_leaves(new_state)
@@ -136,7 +136,7 @@ def _has_leaves(tree: Any) -> bool:
     return len(pytree.tree_leaves(tree)) > 0
 
 
-def _checked(cell: Cell, state: Any, result: Any) -> tuple[Any, Any]:
+def checked(cell: Cell, state: Any, result: Any) -> tuple[Any, Any]:
     """(y, next state), after a look at whether the next state is like the one before."""
     name = type(cell).__name__
     if not (isinstance(result, tuple) and len(result) == 2):

@@ -1,0 +1,735 @@
+"""What each ATen operation is in the kinds of ir.py.
+
+One function an operation, ``(b, out, *args, **kwargs) -> Value or tuple of Values``: `b` is the
+builder, `out` what PyTorch returned (for shapes and dtypes), args and kwargs those of the call with
+values in place of tensors. Operations that are missing here are decomposed by PyTorch's own table
+where that has them (capture.py), and refused with their name and line where it has not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from carousel.engine.build import Builder
+from carousel.engine.ir import SHARED, Input, Value
+
+
+class Unsupported(Exception):
+    """An operation, or a way of calling it, that the intermediate representation cannot say."""
+
+
+# Shapes
+
+
+def to_shape(b: Builder, x: Value, shape: Sequence[int]) -> Value:
+    """x broadcast to shape."""
+    shape = tuple(shape)
+    aligned = b.emit("reshape", x, shape=(1,) * (len(shape) - len(x.shape)) + x.shape)
+    return b.emit("expand", aligned, shape=shape)
+
+
+def _axis(x: Value, axis: int) -> int:
+    return axis % max(len(x.shape), 1)
+
+
+def _axes(x: Value, axes: Any) -> tuple[int, ...]:
+    if axes is None or (isinstance(axes, (list, tuple)) and not axes):
+        return tuple(range(len(x.shape)))
+    return tuple(sorted(_axis(x, axis) for axis in ([axes] if isinstance(axes, int) else axes)))
+
+
+def _slice(b: Builder, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
+    return b.emit("slice", x, axis=axis, start=start, stop=stop, step=step)
+
+
+def _reshaped(b: Builder, out: Tensor, x: Value, *_: Any, **__: Any) -> Value:
+    return b.emit("reshape", x, shape=out.shape)
+
+
+def _permute(b: Builder, out: Tensor, x: Value, axes: Sequence[int]) -> Value:
+    return b.emit("permute", x, axes=tuple(_axis(x, axis) for axis in axes))
+
+
+def _transpose(b: Builder, out: Tensor, x: Value, first: int = 0, second: int = 1) -> Value:
+    axes = list(range(len(x.shape)))
+    if axes:
+        axes[first], axes[second] = axes[second], axes[first]
+    return b.emit("permute", x, axes=tuple(axis % len(axes) for axis in axes))
+
+
+def _expand(b: Builder, out: Tensor, x: Value, *_: Any, **__: Any) -> Value:
+    return to_shape(b, x, out.shape)
+
+
+def _bounds(x: Value, axis: int, start: int | None, stop: int | None, step: int) -> tuple[int, int, int, int]:
+    axis = _axis(x, axis)
+    start, stop, step = slice(start, stop, step).indices(x.shape[axis])
+    return axis, start, max(stop, start), step
+
+
+def _sliced(b: Builder, out: Tensor, x: Value, axis: int = 0, start: int | None = None, stop: int | None = None, step: int = 1) -> Value:
+    return _slice(b, x, *_bounds(x, axis, start, stop, step))
+
+
+def _select(b: Builder, out: Tensor, x: Value, axis: int, index: int) -> Value:
+    axis = _axis(x, axis)
+    index %= x.shape[axis]
+    return b.emit("reshape", _slice(b, x, axis, index, index + 1), shape=out.shape)
+
+
+def _split(b: Builder, out: Sequence[Tensor], x: Value, sizes: Any, axis: int = 0) -> tuple[Value, ...]:
+    axis = _axis(x, axis)
+    starts = [0]
+    for part in out:
+        starts.append(starts[-1] + part.shape[axis])
+    return tuple(_slice(b, x, axis, start, stop) for start, stop in zip(starts, starts[1:], strict=False))
+
+
+def _unbind(b: Builder, out: Sequence[Tensor], x: Value, axis: int = 0) -> tuple[Value, ...]:
+    return tuple(_select(b, part, x, axis, index) for index, part in enumerate(out))
+
+
+def _cat(b: Builder, out: Tensor, parts: Sequence[Value], axis: int = 0) -> Value:
+    # PyTorch lets a one-dimensional empty tensor stand beside anything.
+    parts = [_cast_to(b, part, out.dtype) for part in parts if math.prod(part.shape)]
+    return b.emit("cat", *parts, axis=axis % out.dim())
+
+
+def _stack(b: Builder, out: Tensor, parts: Sequence[Value], axis: int = 0) -> Value:
+    axis %= out.dim()
+    raised = [b.emit("reshape", part, shape=(*part.shape[:axis], 1, *part.shape[axis:])) for part in parts]
+    return b.emit("cat", *raised, axis=axis)
+
+
+def _roll(b: Builder, out: Tensor, x: Value, shifts: Any, axes: Any = ()) -> Value:
+    if not axes:
+        flat = b.emit("reshape", x, shape=(math.prod(x.shape),))
+        (shift,) = [shifts] if isinstance(shifts, int) else shifts
+        return b.emit("reshape", _rolled(b, flat, 0, shift), shape=x.shape)
+    for axis, shift in zip(_listed(axes), _listed(shifts), strict=True):
+        x = _rolled(b, x, _axis(x, axis), shift)
+    return x
+
+
+def _rolled(b: Builder, x: Value, axis: int, shift: int) -> Value:
+    size = x.shape[axis]
+    cut = -shift % size if size else 0
+    return b.emit("cat", _slice(b, x, axis, cut, size), _slice(b, x, axis, 0, cut), axis=axis) if cut else x
+
+
+def _listed(item: Any) -> list[Any]:
+    return list(item) if isinstance(item, (list, tuple)) else [item]
+
+
+def _flip(b: Builder, out: Tensor, x: Value, axes: Sequence[int]) -> Value:
+    return b.emit("flip", x, axes=_axes(x, axes))
+
+
+def _repeat(b: Builder, out: Tensor, x: Value, repeats: Sequence[int]) -> Value:
+    x = b.emit("reshape", x, shape=(1,) * (len(repeats) - len(x.shape)) + x.shape)
+    for axis, count in enumerate(repeats):
+        if count != 1:
+            x = b.emit("cat", *[x] * count, axis=axis)
+    return x
+
+
+def _padded(b: Builder, out: Tensor, x: Value, sizes: Sequence[int], fill: float = 0) -> Value:
+    for n in range(len(sizes) // 2):
+        axis = len(x.shape) - 1 - n
+        for size, in_front in ((sizes[2 * n], True), (sizes[2 * n + 1], False)):
+            if size < 0:
+                start, stop = (-size, x.shape[axis]) if in_front else (0, x.shape[axis] + size)
+                x = _slice(b, x, axis, start, stop)
+            elif size > 0:
+                edge = b.full((*x.shape[:axis], size, *x.shape[axis + 1 :]), fill, x.dtype)
+                x = b.emit("cat", *((edge, x) if in_front else (x, edge)), axis=axis)
+    return x
+
+
+def _slice_scatter(
+    b: Builder, out: Tensor, x: Value, source: Value, axis: int = 0, start: int | None = None, stop: int | None = None, step: int = 1
+) -> Value:
+    axis, start, stop, step = _bounds(x, axis, start, stop, step)
+    if stop - start == x.shape[axis] and step == 1:
+        return source
+    if step == 1:
+        parts = [_slice(b, x, axis, 0, start), source, _slice(b, x, axis, stop, x.shape[axis])]
+        return b.emit("cat", *(part for part in parts if part.shape[axis]), axis=axis)
+    inside = torch.zeros(x.shape[axis], dtype=torch.bool)
+    inside[start:stop:step] = True
+    shape = [1] * len(x.shape)
+    shape[axis] = -1
+    spread = b.emit("pad", source, shape=x.shape, axis=axis, start=start, step=step)
+    return b.emit("where", b.constant(inside.reshape(shape)), spread, x)
+
+
+def _select_scatter(b: Builder, out: Tensor, x: Value, source: Value, axis: int, index: int) -> Value:
+    axis = _axis(x, axis)
+    index %= x.shape[axis]
+    raised = b.emit("reshape", source, shape=(*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+    return _slice_scatter(b, out, x, raised, axis, index, index + 1)
+
+
+def _triangle(below: bool) -> Callable[..., Value]:
+    def convert(b: Builder, out: Tensor, x: Value, diagonal: int = 0) -> Value:
+        ones = torch.ones(x.shape[-2:], dtype=torch.bool)
+        kept = torch.tril(ones, diagonal) if below else torch.triu(ones, diagonal)
+        return b.emit("where", b.constant(kept), x, 0.0)
+
+    return convert
+
+
+def _diagonal(b: Builder, out: Tensor, x: Value, offset: int = 0, first: int = 0, second: int = 1) -> Value:
+    if len(x.shape) != 2 or (first % 2, second % 2) != (0, 1):
+        raise Unsupported
+    rows, columns = x.shape
+    entries = torch.arange(rows * columns).reshape(rows, columns).diagonal(offset).contiguous()
+    flat = b.emit("reshape", x, shape=(rows * columns,))
+    return b.emit("index_select", flat, b.constant(entries), axis=0)
+
+
+# Elementwise
+
+
+def _cast_to(b: Builder, x: Any, dtype: torch.dtype) -> Any:
+    return b.emit("cast", x, dtype=dtype) if isinstance(x, Value) else x
+
+
+def _unary(kind: str) -> Callable[..., Value]:
+    def convert(b: Builder, out: Tensor, x: Value) -> Value:
+        return b.emit(kind, _cast_to(b, x, out.dtype))
+
+    return convert
+
+
+def _binary(kind: str) -> Callable[..., Value]:
+    def convert(b: Builder, out: Tensor, x: Input, y: Input, *, alpha: Any = 1) -> Value:
+        x, y = _cast_to(b, x, out.dtype), _cast_to(b, y, out.dtype)
+        if alpha != 1:
+            y = b.emit("mul", y, alpha) if isinstance(y, Value) else y * alpha
+        return _settled(b, out, b.emit(kind, x, y))
+
+    return convert
+
+
+def _settled(b: Builder, out: Tensor, value: Value) -> Value:
+    """`value` in the shape that PyTorch gave: a literal may have hidden an axis of size 1."""
+    return value if value.shape == tuple(out.shape) else to_shape(b, value, out.shape)
+
+
+def _rsub(b: Builder, out: Tensor, x: Value, y: Input, alpha: Any = 1) -> Value:
+    return _binary("sub")(b, out, y, x, alpha=alpha)
+
+
+def _div(b: Builder, out: Tensor, x: Input, y: Input, *, rounding_mode: str | None = None) -> Value:
+    if rounding_mode is not None and not (rounding_mode == "floor" and out.dtype.is_floating_point):
+        raise Unsupported
+    quotient = _binary("div")(b, out, x, y)
+    return quotient if rounding_mode is None else b.emit("floor", quotient)
+
+
+def _compare(kind: str) -> Callable[..., Value]:
+    def convert(b: Builder, out: Tensor, x: Value, y: Input) -> Value:
+        if isinstance(y, Value):
+            common = torch.promote_types(x.dtype, y.dtype)
+            x, y = _cast_to(b, x, common), _cast_to(b, y, common)
+        elif isinstance(y, float) and not x.dtype.is_floating_point:
+            x = _cast_to(b, x, torch.get_default_dtype())
+        return b.emit(kind, x, y)
+
+    return convert
+
+
+def _logical(kind: str) -> Callable[..., Value]:
+    def convert(b: Builder, out: Tensor, *inputs: Value) -> Value:
+        return b.emit(kind, *(_as_bool(b, item) for item in inputs))
+
+    return convert
+
+
+def _as_bool(b: Builder, x: Value) -> Value:
+    return x if x.dtype is torch.bool else b.emit("ne", x, 0)
+
+
+def _bitwise(kind: str) -> Callable[..., Value]:
+    def convert(b: Builder, out: Tensor, *inputs: Value) -> Value:
+        if out.dtype is not torch.bool:
+            raise Unsupported
+        return b.emit(kind, *inputs)
+
+    return convert
+
+
+def _clamp(b: Builder, out: Tensor, x: Value, low: Input | None = None, high: Input | None = None) -> Value:
+    x = _cast_to(b, x, out.dtype)
+    # maximum and minimum with a literal have clamp's gradient (adjoint.py); with a tensor they have not,
+    # so the bound's own gradient is cut where the choice is made by `where`.
+    for kind, bound in (("maximum", low), ("minimum", high)):
+        if bound is None:
+            continue
+        if not isinstance(bound, Value):
+            x = b.emit(kind, x, bound)
+        else:
+            bound = _cast_to(b, bound, out.dtype)
+            x = b.emit("where", b.emit("ge" if kind == "maximum" else "le", x, bound), x, bound)
+    return x
+
+
+def _clamp_min(b: Builder, out: Tensor, x: Value, low: Input) -> Value:
+    return _clamp(b, out, x, low)
+
+
+def _clamp_max(b: Builder, out: Tensor, x: Value, high: Input) -> Value:
+    return _clamp(b, out, x, None, high)
+
+
+def _where(b: Builder, out: Tensor, condition: Value, x: Input, y: Input) -> Value:
+    return _settled(b, out, _chosen(b, out, condition, x, y))
+
+
+def _chosen(b: Builder, out: Tensor, condition: Value, x: Input, y: Input) -> Value:
+    known = b.constants.get(condition)
+    if known is not None and known.numel() and bool((known == known.flatten()[0]).all()):
+        return b.emit("expand", _broadcast(b, x if bool(known.flatten()[0]) else y, out), shape=out.shape)
+    x, y = _cast_to(b, x, out.dtype), _cast_to(b, y, out.dtype)
+    return b.emit("where", _as_bool(b, condition), x, y, dtype=out.dtype)
+
+
+def _broadcast(b: Builder, x: Input, out: Tensor) -> Value:
+    return to_shape(b, x, out.shape) if isinstance(x, Value) else b.full(out.shape, x, out.dtype)
+
+
+def _masked_fill(b: Builder, out: Tensor, x: Value, mask: Value, fill: Input) -> Value:
+    return _where(b, out, mask, fill, x)
+
+
+def _pow(b: Builder, out: Tensor, x: Input, exponent: Input) -> Value:
+    x, exponent = _cast_to(b, x, out.dtype), _cast_to(b, exponent, out.dtype)
+    if isinstance(x, Value) and not isinstance(exponent, Value):
+        if exponent == 3:
+            return b.emit("mul", b.emit("mul", x, x), x)
+        simple = {0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}.get(float(exponent))
+        if simple is not None:
+            return b.emit(simple, x)
+    return b.emit("pow", x, exponent)
+
+
+def _square(b: Builder, out: Tensor, x: Value) -> Value:
+    return b.emit("mul", x, x)
+
+
+def _softplus(b: Builder, out: Tensor, x: Value, beta: float = 1, threshold: float = 20) -> Value:
+    if threshold != 20:
+        raise Unsupported
+    return b.emit("div", b.emit("softplus", b.emit("mul", x, beta)), beta) if beta != 1 else b.emit("softplus", x)
+
+
+def _scaled(kind: str, base: float) -> Callable[..., Value]:
+    """log2, log10: log(x) / log(base)."""
+
+    def convert(b: Builder, out: Tensor, x: Value) -> Value:
+        return b.emit("mul", b.emit(kind, _cast_to(b, x, out.dtype)), 1 / math.log(base))
+
+    return convert
+
+
+def _copied(b: Builder, out: Tensor, x: Value, *_: Any, **__: Any) -> Value:
+    return _cast_to(b, x, out.dtype)
+
+
+def _copy(b: Builder, out: Tensor, x: Value, source: Value, non_blocking: bool = False) -> Value:
+    return to_shape(b, _cast_to(b, source, out.dtype), out.shape)
+
+
+def _detach(b: Builder, out: Tensor, x: Value) -> Value:
+    return x if x in b.constants or not x.dtype.is_floating_point else b.detach(x)
+
+
+# Reductions
+
+
+def _kept(b: Builder, out: Tensor, value: Value) -> Value:
+    """With the reduced axes at size 1 again where PyTorch kept them."""
+    return b.emit("reshape", value, shape=out.shape)
+
+
+def _sum(b: Builder, out: Tensor, x: Value, axes: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Value:
+    return _kept(b, out, b.emit("sum", _cast_to(b, x, out.dtype), axes=_axes(x, axes)))
+
+
+def _mean(b: Builder, out: Tensor, x: Value, axes: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Value:
+    x, axes = _cast_to(b, x, out.dtype), _axes(x, axes)
+    return b.emit("mul", _kept(b, out, b.emit("sum", x, axes=axes)), 1 / _size(x, axes))
+
+
+def _size(x: Value, axes: Sequence[int]) -> int:
+    return math.prod(x.shape[axis] for axis in axes)
+
+
+def _extreme(kind: str) -> Callable[..., Value]:
+    """amax, amin, and max, min over everything."""
+
+    def convert(b: Builder, out: Tensor, x: Value, axes: Any = None, keepdim: bool = False) -> Value:
+        return _kept(b, out, b.emit(kind, x, axes=_axes(x, axes)))
+
+    return convert
+
+
+def _extreme_along(kind: str) -> Callable[..., tuple[Value, Value]]:
+    """max.dim, min.dim: the value is gathered, so that the gradient goes to that one entry."""
+
+    def convert(b: Builder, out: Sequence[Tensor], x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
+        axis = _axis(x, axis)
+        index = b.emit("arg" + kind, x, axis=axis)
+        raised = b.emit("reshape", index, shape=(*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+        return _kept(b, out[0], b.emit("gather", x, raised, axis=axis)), _kept(b, out[1], index)
+
+    return convert
+
+
+def _arg_extreme(kind: str) -> Callable[..., Value]:
+    def convert(b: Builder, out: Tensor, x: Value, axis: int | None = None, keepdim: bool = False) -> Value:
+        if axis is None:
+            return _kept(b, out, b.emit(kind, b.emit("reshape", x, shape=(math.prod(x.shape),)), axis=0))
+        return _kept(b, out, b.emit(kind, x, axis=_axis(x, axis)))
+
+    return convert
+
+
+def _quantified(kind: str) -> Callable[..., Value]:
+    """any as a maximum, all as a minimum."""
+
+    def convert(b: Builder, out: Tensor, x: Value, axes: Any = None, keepdim: bool = False) -> Value:
+        counted = b.emit("cast", _as_bool(b, x), dtype=torch.int64)
+        return b.emit("ne", _kept(b, out, b.emit(kind, counted, axes=_axes(x, axes))), 0)
+
+    return convert
+
+
+def _centred(b: Builder, x: Value, axes: tuple[int, ...]) -> Value:
+    shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    mean = b.emit("mul", b.emit("sum", x, axes=axes), 1 / _size(x, axes))
+    return b.emit("sub", x, b.emit("reshape", mean, shape=shape))
+
+
+def _var(b: Builder, out: Tensor, x: Value, axes: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Value:
+    axes = _axes(x, axes)
+    centred = _centred(b, x, axes)
+    divisor = max(_size(x, axes) - (1 if correction is None else correction), 0)
+    squares = _kept(b, out, b.emit("sum", b.emit("mul", centred, centred), axes=axes))
+    return b.emit("mul", squares, 1 / divisor) if divisor else b.emit("div", squares, 0.0)
+
+
+def _std(b: Builder, out: Tensor, x: Value, axes: Any = None, **options: Any) -> Value:
+    return b.emit("sqrt", _var(b, out, x, axes, **options))
+
+
+def _layer_norm(
+    b: Builder, out: Sequence[Tensor], x: Value, shape: Sequence[int], gain: Value | None, shift: Value | None, eps: float
+) -> tuple[Value, Value, Value]:
+    axes = tuple(range(len(x.shape) - len(shape), len(x.shape)))
+    reduced = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    mean = b.emit("reshape", b.emit("mul", b.emit("sum", x, axes=axes), 1 / _size(x, axes)), shape=reduced)
+    centred = b.emit("sub", x, mean)
+    variance = b.emit("mul", b.emit("sum", b.emit("mul", centred, centred), axes=axes), 1 / _size(x, axes))
+    scale = b.emit("reshape", b.emit("rsqrt", b.emit("add", variance, eps)), shape=reduced)
+    y = b.emit("mul", centred, scale)
+    if gain is not None:
+        y = b.emit("mul", y, gain)
+    if shift is not None:
+        y = b.emit("add", y, shift)
+    return y, mean, scale
+
+
+def _shifted_exp(b: Builder, x: Value, axis: int) -> tuple[Value, Value, Value]:
+    """exp(x - m), its sum along axis and m, the largest entry; the result does not depend on m."""
+    reduced = [1 if n == axis else size for n, size in enumerate(x.shape)]
+    largest = b.emit("reshape", b.detach(b.emit("max", x, axes=(axis,))), shape=reduced)
+    shifted = b.emit("exp", b.emit("sub", x, largest))
+    return shifted, b.emit("reshape", b.emit("sum", shifted, axes=(axis,)), shape=reduced), largest
+
+
+def _softmax(b: Builder, out: Tensor, x: Value, axis: int, half_to_float: bool = False) -> Value:
+    if not x.shape:
+        return b.full((), 1.0, x.dtype)
+    shifted, total, _ = _shifted_exp(b, x, _axis(x, axis))
+    return b.emit("div", shifted, total)
+
+
+def _log_softmax(b: Builder, out: Tensor, x: Value, axis: int, half_to_float: bool = False) -> Value:
+    if not x.shape:
+        return b.full((), 0.0, x.dtype)
+    _, total, largest = _shifted_exp(b, x, _axis(x, axis))
+    return b.emit("sub", b.emit("sub", x, largest), b.emit("log", total))
+
+
+def _logsumexp(b: Builder, out: Tensor, x: Value, axes: Any, keepdim: bool = False) -> Value:
+    if not x.shape:
+        return x
+    (axis,) = _axes(x, axes) if len(_axes(x, axes)) == 1 else (None,)
+    if axis is None:
+        raise Unsupported
+    _, total, largest = _shifted_exp(b, x, axis)
+    return _kept(b, out, b.emit("add", b.emit("log", total), largest))
+
+
+def _vector_norm(b: Builder, out: Tensor, x: Value, order: float = 2, axes: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+    axes = _axes(x, axes)
+    if order == 1:
+        return _kept(b, out, b.emit("sum", b.emit("abs", x), axes=axes))
+    if order == 2:
+        return b.emit("sqrt", _kept(b, out, b.emit("sum", b.emit("mul", x, x), axes=axes)))
+    raise Unsupported
+
+
+def _norm(b: Builder, out: Tensor, x: Value, order: float | None = 2, axes: Any = None, keepdim: bool = False) -> Value:
+    return _vector_norm(b, out, x, 2 if order is None else order, axes)
+
+
+def _cumsum(b: Builder, out: Tensor, x: Value, axis: int, *, dtype: torch.dtype | None = None) -> Value:
+    return b.emit("cumsum", _cast_to(b, x, out.dtype), axis=_axis(x, axis)) if x.shape else _cast_to(b, x, out.dtype)
+
+
+def _sort(b: Builder, out: Sequence[Tensor], x: Value, axis: int = -1, descending: bool = False, *, stable: bool = False) -> tuple[Value, Value]:
+    order = b.emit("argsort", x, axis=_axis(x, axis), descending=descending)
+    return b.emit("gather", x, order, axis=_axis(x, axis)), order
+
+
+def _sort_stable(b: Builder, out: Sequence[Tensor], x: Value, *, stable: bool = False, dim: int = -1, descending: bool = False) -> tuple[Value, Value]:
+    return _sort(b, out, x, dim, descending)
+
+
+def _topk(b: Builder, out: Sequence[Tensor], x: Value, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Value, Value]:
+    axis = _axis(x, axis)
+    order = _slice(b, b.emit("argsort", x, axis=axis, descending=largest), axis, 0, k)
+    return b.emit("gather", x, order, axis=axis), order
+
+
+# Products
+
+
+def _matrix_vector(b: Builder, matrix: Value, x: Value) -> Value:
+    """matrix x: a matvec where the matrix is the same for all rows, else products summed."""
+    if b.lead[matrix] != SHARED:
+        return b.emit("sum", b.emit("mul", matrix, x), axes=(1,))
+    turned = b.turned(matrix)
+    return b.emit("matvec", matrix if turned is None else turned, x, transposed=turned is not None)
+
+
+def _mv(b: Builder, out: Tensor, matrix: Value, x: Value) -> Value:
+    return _matrix_vector(b, matrix, x)
+
+
+def _mm(b: Builder, out: Tensor, x: Value, y: Value) -> Value:
+    if x.shape[1] == 1:
+        return b.emit("mul", x, y)
+    if y.shape[1] == 1:
+        product = _matrix_vector(b, x, b.emit("reshape", y, shape=(y.shape[0],)))
+    elif x.shape[0] == 1:
+        turned = b.emit("permute", y, axes=(1, 0))
+        product = _matrix_vector(b, turned, b.emit("reshape", x, shape=(x.shape[1],)))
+    else:
+        return b.emit("matmul", x, y)
+    return b.emit("reshape", product, shape=out.shape)
+
+
+def _bmm(b: Builder, out: Tensor, x: Value, y: Value) -> Value:
+    if x.shape[0] == 1:
+        first, second = (b.emit("reshape", item, shape=item.shape[1:]) for item in (x, y))
+        return b.emit("reshape", _mm(b, out[0], first, second), shape=out.shape)
+    left = b.emit("reshape", x, shape=(*x.shape, 1))
+    right = b.emit("reshape", y, shape=(y.shape[0], 1, *y.shape[1:]))
+    return b.emit("sum", b.emit("mul", left, right), axes=(2,))
+
+
+def _plus_product(product: Callable[..., Value]) -> Callable[..., Value]:
+    """addmm, addmv, baddbmm: beta c + alpha a b."""
+
+    def convert(b: Builder, out: Tensor, c: Value, x: Value, y: Value, *, beta: float = 1, alpha: float = 1) -> Value:
+        scaled = b.emit("mul", product(b, out, x, y), alpha)
+        return scaled if beta == 0 else b.emit("add", scaled, b.emit("mul", c, beta))
+
+    return convert
+
+
+def _dot(b: Builder, out: Tensor, x: Value, y: Value) -> Value:
+    return b.emit("sum", b.emit("mul", x, y), axes=(0,))
+
+
+# Indices
+
+
+def _embedding(b: Builder, out: Tensor, table: Value, index: Value, padding: int = -1, *_: Any) -> Value:
+    if padding != -1:
+        raise Unsupported
+    return _rows(b, table, index, 0, out)
+
+
+def _rows(b: Builder, x: Value, index: Value, axis: int, out: Tensor) -> Value:
+    flat = b.emit("reshape", index, shape=(math.prod(index.shape),))
+    return b.emit("reshape", b.emit("index_select", x, flat, axis=axis), shape=out.shape)
+
+
+def _index_select(b: Builder, out: Tensor, x: Value, axis: int, index: Value) -> Value:
+    return _rows(b, x, index, _axis(x, axis), out)
+
+
+def _index(b: Builder, out: Tensor, x: Value, indices: Sequence[Value | None]) -> Value:
+    given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
+    if len(given) != 1 or given[0][1].dtype is torch.bool:
+        raise Unsupported
+    ((axis, index),) = given
+    size = x.shape[axis]
+    wrapped = b.emit("where", b.emit("lt", index, 0), b.emit("add", index, size), index)
+    return _rows(b, x, wrapped, axis, out)
+
+
+def _gather(b: Builder, out: Tensor, x: Value, axis: int, index: Value, *, sparse_grad: bool = False) -> Value:
+    return b.emit("gather", x, index, axis=_axis(x, axis)) if x.shape else x
+
+
+def _scatter_add(b: Builder, out: Tensor, x: Value, axis: int, index: Value, source: Value) -> Value:
+    source = _leading_part(b, source, index)
+    return b.emit("add", x, b.emit("scatter_add", index, source, shape=x.shape, axis=_axis(x, axis)))
+
+
+def _scatter(b: Builder, out: Tensor, x: Value, axis: int, index: Value, source: Value) -> Value:
+    """x with the entries at index replaced; indices along axis must not repeat, as PyTorch demands."""
+    source = _leading_part(b, source, index)
+    ones = b.full(index.shape, 1, torch.int64)
+    hit = b.emit("scatter_add", index, ones, shape=x.shape, dtype=torch.int64, axis=_axis(x, axis))
+    put = b.emit("scatter_add", index, _cast_to(b, source, x.dtype), shape=x.shape, axis=_axis(x, axis))
+    return b.emit("where", b.emit("ne", hit, 0), put, x)
+
+
+def _scatter_value(b: Builder, out: Tensor, x: Value, axis: int, index: Value, fill: float) -> Value:
+    ones = b.full(index.shape, 1, torch.int64)
+    hit = b.emit("scatter_add", index, ones, shape=x.shape, dtype=torch.int64, axis=_axis(x, axis))
+    return b.emit("where", b.emit("ne", hit, 0), fill, x)
+
+
+def _leading_part(b: Builder, source: Value, index: Value) -> Value:
+    for axis, size in enumerate(index.shape):
+        source = _slice(b, source, axis, 0, size)
+    return source
+
+
+def _index_add(b: Builder, out: Tensor, x: Value, axis: int, index: Value, source: Value, *, alpha: float = 1) -> Value:
+    axis = _axis(x, axis)
+    source = b.emit("mul", source, alpha)
+    flat = b.emit("reshape", index, shape=(math.prod(index.shape),))
+    return b.emit("add", x, b.emit("index_add", flat, source, shape=x.shape, axis=axis))
+
+
+_SAME_NAME = "neg abs exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid relu sin cos erf floor".split()  # noqa: SIM905
+
+CONVERSIONS: dict[str, Callable[..., Any]] = {
+    **{name: _unary(name) for name in _SAME_NAME},
+    "sign": _unary("sign"),
+    "sgn": _unary("sign"),
+    "add": _binary("add"),
+    "sub": _binary("sub"),
+    "rsub": _rsub,
+    "mul": _binary("mul"),
+    "div": _div,
+    "maximum": _binary("maximum"),
+    "minimum": _binary("minimum"),
+    "max.other": _binary("maximum"),
+    "min.other": _binary("minimum"),
+    "pow": _pow,
+    "square": _square,
+    "log2": _scaled("log", 2),
+    "log10": _scaled("log", 10),
+    "softplus": _softplus,
+    **{name: _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{name: _logical(name) for name in ("logical_and", "logical_or", "logical_not")},
+    "bitwise_and": _bitwise("logical_and"),
+    "bitwise_or": _bitwise("logical_or"),
+    "bitwise_not": _bitwise("logical_not"),
+    "clamp": _clamp,
+    "clamp_min": _clamp_min,
+    "clamp_max": _clamp_max,
+    "where": _where,
+    "masked_fill": _masked_fill,
+    "clone": _copied,
+    "alias": _copied,
+    "contiguous": _copied,
+    "lift_fresh": _copied,
+    "lift_fresh_copy": _copied,
+    "_to_copy": _copied,
+    "copy": _copy,
+    "detach": _detach,
+    "sum": _sum,
+    "mean": _mean,
+    "amax": _extreme("max"),
+    "amin": _extreme("min"),
+    "max": _extreme("max"),
+    "min": _extreme("min"),
+    "max.dim": _extreme_along("max"),
+    "min.dim": _extreme_along("min"),
+    "argmax": _arg_extreme("argmax"),
+    "argmin": _arg_extreme("argmin"),
+    "any": _quantified("max"),
+    "all": _quantified("min"),
+    "var": _var,
+    "std": _std,
+    "native_layer_norm": _layer_norm,
+    "_softmax": _softmax,
+    "_log_softmax": _log_softmax,
+    "logsumexp": _logsumexp,
+    "linalg_vector_norm": _vector_norm,
+    "norm": _norm,
+    "cumsum": _cumsum,
+    "sort": _sort,
+    "sort.stable": _sort_stable,
+    "topk": _topk,
+    "mv": _mv,
+    "mm": _mm,
+    "bmm": _bmm,
+    "addmm": _plus_product(_mm),
+    "addmv": _plus_product(_mv),
+    "baddbmm": _plus_product(_bmm),
+    "dot": _dot,
+    "vdot": _dot,
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "flatten", "_reshape_alias", "view_copy"), _reshaped),
+    "permute": _permute,
+    "t": _transpose,
+    "transpose": _transpose,
+    "expand": _expand,
+    "slice": _sliced,
+    "select": _select,
+    "split": _split,
+    "split_with_sizes": _split,
+    "unbind": _unbind,
+    "cat": _cat,
+    "stack": _stack,
+    "roll": _roll,
+    "flip": _flip,
+    "repeat": _repeat,
+    "constant_pad_nd": _padded,
+    "slice_scatter": _slice_scatter,
+    "select_scatter": _select_scatter,
+    "tril": _triangle(below=True),
+    "triu": _triangle(below=False),
+    "diagonal": _diagonal,
+    "embedding": _embedding,
+    "index_select": _index_select,
+    "index": _index,
+    "gather": _gather,
+    "scatter_add": _scatter_add,
+    "scatter.src": _scatter,
+    "scatter.value": _scatter_value,
+    "index_add": _index_add,
+}
+"""ATen's name, or name.overload where overloads differ, -> its conversion."""
+
+
+def conversion(operation: torch._ops.OpOverload) -> Callable[..., Any] | None:
+    """How an operation is said in the kinds of ir.py; None where it cannot be."""
+    name = operation.overloadpacket.__name__
+    return CONVERSIONS.get(f"{name}.{operation._overloadname}", CONVERSIONS.get(name))

@@ -1,0 +1,237 @@
+"""Build a list of operations: shapes inferred, equal operations shared, what costs nothing left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from carousel.engine.ir import BINARY, COMPARISONS, SHARED, UNARY, Graph, Input, Op, Value
+
+
+class Builder:
+    """Operations in the order in which they were emitted.
+
+    ops:        so far.
+    constants:  values known when the graph is made, and what they are.
+    lead:       what each value has beside its own axes: SHARED, ROW or STEP.
+    stopped:    values through which no gradient flows (`detach`).
+    line:       where in the cell's source the next operation comes from.
+    """
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self.constants: dict[Value, Tensor] = {}
+        self.lead: dict[Value, int] = {}
+        self.stopped: set[Value] = set()
+        self.line = ""
+        self._producer: dict[Value, Op] = {}
+        self._known: dict[Any, Value] = {}
+
+    @classmethod
+    def resumed(cls, graph: Graph) -> Builder:
+        """A builder that goes on where a graph ends."""
+        builder = cls()
+        builder.ops, builder.constants = list(graph.ops), dict(graph.constants)
+        builder.lead, builder.stopped = dict(graph.lead), set(graph.stopped)
+        builder._producer = {op.output: op for op in graph.ops}
+        builder._known = {
+            _identity(op.kind, op.inputs, op.attributes, op.output.shape, op.output.dtype): op.output
+            for op in graph.ops
+            if op.output not in graph.stopped
+        }
+        return builder
+
+    def input(self, name: str, shape: Iterable[int], dtype: torch.dtype, lead: int) -> Value:
+        """A value that comes from outside."""
+        value = Value(name, tuple(shape), dtype)
+        self.lead[value] = lead
+        return value
+
+    def constant(self, tensor: Tensor) -> Value:
+        """A value whose entries are known now; equal constants are one value."""
+        for value, known in self.constants.items():
+            if known.dtype == tensor.dtype and torch.equal(known, tensor):
+                return value
+        value = self.input(f"constant{len(self.constants)}", tensor.shape, tensor.dtype, SHARED)
+        self.constants[value] = tensor.contiguous()
+        return value
+
+    def emit(self, kind: str, *inputs: Input, shape: Iterable[int] | None = None, dtype: torch.dtype | None = None, **attributes: Any) -> Value:
+        """The output of one more operation, or of an equal one that is already there.
+
+        Inputs of elementwise kinds may differ in rank: axes are added in front, as in PyTorch.
+        """
+        if kind in UNARY or kind in BINARY or kind == "where":
+            inputs = self._aligned(inputs)
+            simpler = self._simplified(kind, inputs)
+            if simpler is not None:
+                return simpler
+        shape = _shape(kind, inputs, attributes) if shape is None else tuple(shape)
+        dtype = _dtype(kind, inputs) if dtype is None else dtype
+        first = inputs[0]
+        if isinstance(first, Value) and (first.shape, first.dtype) == (shape, dtype) and _does_nothing(kind, first, attributes):
+            return first
+        if kind == "reshape" and isinstance(first, Value):
+            first = self._before_reshape(first)
+            inputs = (first,)
+            if first.shape == shape:
+                return first
+        if kind == "permute" and isinstance(first, Value) and (below := self.producer(first)) and below.kind == "permute":
+            axes = tuple(below.attributes["axes"][axis] for axis in attributes["axes"])
+            return self.emit("permute", below.values[0], axes=axes)
+        identity = _identity(kind, inputs, attributes, shape, dtype)
+        if identity not in self._known:
+            self._known[identity] = self._append(kind, inputs, attributes, shape, dtype)
+        return self._known[identity]
+
+    def detach(self, x: Value) -> Value:
+        """x, with no gradient through it."""
+        output = self._append("reshape", (x,), {}, x.shape, x.dtype)
+        self.stopped.add(output)
+        return output
+
+    def full(self, shape: Iterable[int], fill: float | int | bool, dtype: torch.dtype) -> Value:
+        """A constant whose entries are all `fill`."""
+        return self.constant(torch.full(tuple(shape), fill, dtype=dtype))
+
+    def _before_reshape(self, value: Value) -> Value:
+        """What `value` is a reshape of: two reshapes in a row are one."""
+        op = self.producer(value)
+        if op is None or op.kind != "reshape" or value in self.stopped:
+            return value
+        return op.values[0]
+
+    def producer(self, value: Value) -> Op | None:
+        """The operation that makes a value; None for inputs and constants."""
+        return self._producer.get(value)
+
+    def turned(self, matrix: Value) -> Value | None:
+        """What `matrix` is the transpose of, where it is one."""
+        op = self.producer(matrix)
+        return op.values[0] if op is not None and op.kind == "permute" and len(matrix.shape) == 2 else None
+
+    def _append(self, kind: str, inputs: tuple[Input, ...], attributes: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype) -> Value:
+        output = Value(f"v{len(self.ops)}", shape, dtype)
+        op = Op(kind, tuple(inputs), output, MappingProxyType(attributes), self.line)
+        self.ops.append(op)
+        self._producer[output] = op
+        self.lead[output] = max((self.lead[value] for value in op.values), default=SHARED)
+        return output
+
+    def _aligned(self, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
+        """Inputs of one rank; constants with equal entries as literals where they do not make the shape."""
+        values = [value for value in inputs if isinstance(value, Value)]
+        varying = [value for value in values if value not in self.constants]
+        if varying and len(varying) < len(values):
+            shape = torch.broadcast_shapes(*(value.shape for value in values))
+            if torch.broadcast_shapes(*(value.shape for value in varying)) == shape:
+                inputs = tuple(self._literal(item) if isinstance(item, Value) else item for item in inputs)
+        inputs = self._unexpanded(inputs)
+        rank = max((len(value.shape) for value in values), default=0)
+
+        def raised(item: Input) -> Input:
+            if not isinstance(item, Value) or len(item.shape) == rank:
+                return item
+            return self.emit("reshape", item, shape=(1,) * (rank - len(item.shape)) + item.shape, dtype=item.dtype)
+
+        return tuple(raised(item) for item in inputs)
+
+    def _unexpanded(self, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
+        """Inputs before `expand`, where another input makes the shape: size-1 axes are broadcast anyway."""
+        for n, item in enumerate(inputs):
+            op = self.producer(item) if isinstance(item, Value) else None
+            if op is None or op.kind != "expand":
+                continue
+            others = [other.shape for m, other in enumerate(inputs) if m != n and isinstance(other, Value)]
+            source = op.values[0]
+            if others and torch.broadcast_shapes(*others, source.shape) == torch.broadcast_shapes(*others, op.output.shape):
+                inputs = (*inputs[:n], source, *inputs[n + 1 :])
+        return inputs
+
+    def _literal(self, value: Value) -> Input:
+        tensor = self.constants.get(value)
+        if tensor is None or tensor.numel() == 0:
+            return value
+        first = tensor.flatten()[0]
+        return first.item() if bool((tensor == first).all()) else value
+
+    def _simplified(self, kind: str, inputs: tuple[Input, ...]) -> Value | None:
+        """The input that x * 1, x / 1, x + 0, x - 0 and x ** 1 are, and x * -1 as a sign change."""
+        if kind not in ("mul", "add", "sub", "div", "pow"):
+            return None
+        a, b = inputs
+        if kind in ("mul", "add") and not isinstance(a, Value):
+            a, b = b, a
+        neutral = {"mul": 1, "add": 0, "sub": 0, "div": 1, "pow": 1}[kind]
+        if isinstance(a, Value) and not isinstance(b, Value):
+            if b == neutral:
+                return a
+            if b == -1 and kind == "mul":
+                return self.emit("neg", a)
+            if kind == "pow" and b == 2:
+                return self.emit("mul", a, a)
+        return None
+
+
+def _identity(kind: str, inputs: tuple[Input, ...], attributes: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
+    named = tuple(item.name if isinstance(item, Value) else (type(item), repr(item)) for item in inputs)
+    return kind, named, tuple(sorted(attributes.items())), shape, dtype
+
+
+def _does_nothing(kind: str, x: Value, attributes: Any) -> bool:
+    """Whether an operation whose output is shaped like its input x is x itself."""
+    if kind == "permute":
+        return attributes["axes"] == tuple(range(len(x.shape)))
+    return kind in ("reshape", "expand", "cast", "slice", "pad") or (kind in ("sum", "max", "min") and not attributes["axes"])
+
+
+def _dtype(kind: str, inputs: tuple[Input, ...]) -> torch.dtype:
+    values = [value for value in inputs if isinstance(value, Value)]
+    if kind in COMPARISONS or kind == "logical_not":
+        return torch.bool
+    if kind in ("argmax", "argmin", "argsort"):
+        return torch.int64
+    if kind == "where":
+        chosen = [value for value in inputs[1:] if isinstance(value, Value)]
+        return chosen[0].dtype
+    if kind in ("index_add", "scatter_add"):
+        return values[1].dtype
+    return values[0].dtype
+
+
+def _shape(kind: str, inputs: tuple[Input, ...], attributes: Any) -> tuple[int, ...]:
+    """The output's shape, where it follows from the inputs and the attributes."""
+    shapes = [value.shape for value in inputs if isinstance(value, Value)]
+    if kind in UNARY or kind in BINARY or kind == "where":
+        return tuple(torch.broadcast_shapes(*shapes))
+    if kind in ("cast", "flip", "cumsum", "argsort"):
+        return shapes[0]
+    if kind in ("sum", "max", "min"):
+        return tuple(size for axis, size in enumerate(shapes[0]) if axis not in attributes["axes"])
+    if kind in ("argmax", "argmin"):
+        return tuple(size for axis, size in enumerate(shapes[0]) if axis != attributes["axis"])
+    if kind == "matvec":
+        return (shapes[0][1 if attributes["transposed"] else 0],)
+    if kind == "matmul":
+        return (shapes[0][0], shapes[1][1])
+    if kind == "outer":
+        return (*shapes[0], *shapes[1])
+    if kind == "permute":
+        return tuple(shapes[0][axis] for axis in attributes["axes"])
+    if kind == "gather":
+        return shapes[1]
+    size, axis = list(shapes[0]), attributes["axis"]
+    if kind == "slice":
+        size[axis] = max(0, math.ceil((attributes["stop"] - attributes["start"]) / attributes["step"]))
+    elif kind == "cat":
+        size[axis] = sum(shape[axis] for shape in shapes)
+    elif kind == "index_select":
+        size[axis] = shapes[1][0]
+    else:
+        raise AssertionError(f"the shape of {kind} must be given")
+    return tuple(size)
