@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -46,11 +46,12 @@ def _bounded(a: Any, b: Any, low: bool) -> Tensor:
     return tensor.clamp_min(bound) if low else tensor.clamp_max(bound)
 
 
-def instructions(ops: Iterable[Op], has_lead: Callable[[Value], bool]) -> list[Instruction]:
+def instructions(ops: Iterable[Op], has_lead: Callable[[Value], bool], stopped: Container[Value] = ()) -> list[Instruction]:
     """The operations as PyTorch calls.
 
     Args:
         has_lead: whether the tensor of a value that the operations read has the leading axis.
+        stopped:  outputs through which PyTorch must take no gradient.
     """
     led: dict[Value, bool] = {}
 
@@ -61,7 +62,8 @@ def instructions(ops: Iterable[Op], has_lead: Callable[[Value], bool]) -> list[I
     for op in ops:
         flags = tuple(is_led(value) for value in op.values)
         led[op.output] = any(flags)
-        made.append((_call(op, flags), op.values, op.output))
+        call = Tensor.detach if op.output in stopped else _call(op, flags)
+        made.append((call, op.values, op.output))
     return made
 
 

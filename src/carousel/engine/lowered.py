@@ -1,0 +1,206 @@
+"""The lowering by loops: a plan's stages behind one autograd function.
+
+Weights, context and the packing of sequences stay in PyTorch's hands, outside the function; inside
+it a forward pass keeps exactly what the plan's backward asks for, and nothing where no gradient is
+asked for. A second derivative goes through the same operations run by PyTorch, step by step.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from carousel.cell import Cell
+from carousel.engine import batched
+from carousel.engine.call import Call
+from carousel.engine.capture import capture
+from carousel.engine.ir import STEP, Graph, Loop, Value
+from carousel.engine.packing import Packing, packing
+from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
+from carousel.engine.program import LoopRunner, Program, make_program
+from carousel.engine.rewrite import rewritten
+from carousel.engine.trace import cell_key, lifted
+
+_CACHE_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A cell's step, captured, and the programs made from it so far.
+
+    programs: by (which arguments need a gradient, which states do, whether states are given out).
+    """
+
+    graph: Graph
+    y_spec: Any
+    arguments: tuple[Value, ...]
+    compile_loop: Callable[[Loop], LoopRunner]
+    programs: dict[Any, Program]
+
+    def program(self, needs: tuple[bool, ...], state_needs: tuple[bool, ...], return_states: bool) -> Program:
+        """The program for these gradients; made when first asked for."""
+        key = (needs, state_needs, return_states)
+        if key not in self.programs:
+            self.programs[key] = make_program(make_plan(self.graph, needs, state_needs, return_states), self.compile_loop)
+        return self.programs[key]
+
+
+_cache: OrderedDict[Any, Lowered] = OrderedDict()
+
+
+def lower(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
+    """The captured step for a call's shapes and dtypes; T, B and lengths do not matter.
+
+    Raises:
+        UnsupportedStep: the step has an operation that cannot be lowered.
+    """
+    def one(tree: Any, axes: int) -> list[tuple[Any, Any]]:
+        return [(leaf.shape[axes:], leaf.dtype) for leaf in pytree.tree_leaves(tree)]
+
+    context = () if call.context is None else call.context
+    trees = (call.inputs, call.state, context, call.step_noise, call.sequence_noise)
+    key = (
+        cell_key(cell),
+        compile_loop,
+        tuple(pytree.tree_structure(tree) for tree in trees),
+        tuple(tuple(one(tree, axes)) for tree, axes in zip(trees, (2, 1, 1, 2, 1), strict=True)),
+        tuple((name, leaf.shape, leaf.dtype) for name, leaf in lifted(cell).items()),
+    )
+    if key in _cache:
+        _cache.move_to_end(key)
+        return _cache[key]
+
+    def empty(tree: Any, axes: int) -> Any:
+        return pytree.tree_map(lambda leaf: torch.empty(leaf.shape[axes:], dtype=leaf.dtype, device="meta"), tree)
+
+    graph, y_spec = capture(cell, *(empty(tree, axes) for tree, axes in zip(trees, (2, 1, 1, 2, 1), strict=True)))
+    graph = rewritten(graph)
+    lowered = Lowered(graph, y_spec, arguments_of(graph), compile_loop, {})
+    _cache[key] = lowered
+    while len(_cache) > _CACHE_SIZE:
+        _cache.popitem(last=False)
+    return lowered
+
+
+def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> tuple[Any, Any, Any]:
+    """(outputs, final_state, states) as `carousel.scan` gives them; states is None unless asked for."""
+    lowered = lower(cell, call, compile_loop)
+    graph = lowered.graph
+    rows = packing(call.steps, call.batch, call.lengths)
+    state_leaves, state_spec = pytree.tree_flatten(call.state)
+
+    env = dict(graph.constants)
+    env.update(zip(graph.weights, lifted(cell).values(), strict=True))
+    for values, tree in ((graph.inputs, call.inputs), (graph.step_noise, call.step_noise)):
+        env.update((value, rows.pack_steps(leaf)) for value, leaf in zip(values, pytree.tree_leaves(tree), strict=True))
+    for values, tree in ((graph.context, call.context), (graph.sequence_noise, call.sequence_noise)):
+        leaves = () if tree is None else pytree.tree_leaves(tree)
+        env.update((value, rows.pack_rows(leaf)) for value, leaf in zip(values, leaves, strict=True))
+    initial = [rows.pack_rows(leaf) for leaf in state_leaves]
+
+    # The prelude is the same for all programs; which of its results need a gradient decides the program.
+    arguments = lowered.program((False,) * len(lowered.arguments), (False,) * len(initial), call.return_states).hoisted(env, rows)
+    grad = torch.is_grad_enabled()
+    needs = tuple(grad and leaf.requires_grad for leaf in arguments)
+    state_needs = tuple(grad and leaf.requires_grad for leaf in initial)
+    program = lowered.program(needs, state_needs, call.return_states)
+    if any(needs) or any(state_needs):
+        flat = _Scan.apply(program, rows, call.return_states, *arguments, *initial)
+        n_outputs, n_states = len(graph.outputs), len(initial)
+        outputs, final, states = flat[:n_outputs], flat[n_outputs : n_outputs + n_states], flat[n_outputs + n_states :]
+    else:
+        outputs, final, states, _ = program.run_forward(arguments, initial, rows, call.return_states)
+
+    y = pytree.tree_unflatten([rows.unpack_steps(leaf) for leaf in outputs], lowered.y_spec)
+    final_state = pytree.tree_unflatten([rows.unpack_rows(leaf) for leaf in final], state_spec)
+    if not call.return_states:
+        return y, final_state, None
+    all_states = [rows.unpack_states(leaf, first) for leaf, first in zip(states, initial, strict=True)]
+    return y, final_state, pytree.tree_unflatten(all_states, state_spec)
+
+
+class _Scan(torch.autograd.Function):
+    """(outputs, final states, states after each step) of a program, flat."""
+
+    @staticmethod
+    def forward(ctx: Any, program: Program, rows: Packing, return_states: bool, *tensors: Tensor) -> Any:
+        count = len(program.plan.arguments)
+        arguments, initial = tensors[:count], tensors[count:]
+        outputs, final, states, saved = program.run_forward(arguments, initial, rows, return_states)
+        ctx.program, ctx.rows, ctx.return_states, ctx.counts = program, rows, return_states, (len(outputs), len(final))
+        ctx.save_for_backward(*tensors, *saved)
+        given = set[int](map(id, tensors))
+        flat = [leaf.clone() if id(leaf) in given else leaf for leaf in (*outputs, *final, *states)]
+        ctx.mark_non_differentiable(*(leaf for leaf in flat if not leaf.is_floating_point()))
+        return tuple(_distinct(flat))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> Any:
+        program: Program = ctx.program
+        plan = program.plan
+        count, n_states = len(plan.arguments), len(plan.carries)
+        tensors, saved = ctx.saved_tensors[: count + n_states], ctx.saved_tensors[count + n_states :]
+        if torch.is_grad_enabled():
+            return (None, None, None, *_differentiable_gradients(ctx, tensors, cotangents))
+        n_outputs = ctx.counts[0]
+        d_outputs, d_final, d_states = cotangents[:n_outputs], cotangents[n_outputs : n_outputs + n_states], cotangents[n_outputs + n_states :]
+        gradients, d_initial = program.run_backward(
+            tensors[:count], saved, d_outputs, d_final, d_states or [None] * n_states, ctx.rows
+        )
+        return (None, None, None, *gradients, *d_initial)
+
+
+def _distinct(tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors, with a view in place of one that was there before: autograd wants each result once."""
+    seen: set[int] = set()
+    result = []
+    for tensor in tensors:
+        result.append(tensor.view_as(tensor) if id(tensor) in seen else tensor)
+        seen.add(id(tensor))
+    return result
+
+
+def _differentiable_gradients(ctx: Any, tensors: tuple[Tensor, ...], cotangents: tuple[Tensor, ...]) -> list[Tensor | None]:
+    """The gradients as a graph of their own, for second derivatives: the step run by PyTorch once a time step."""
+    plan: Plan = ctx.program.plan
+    count = len(plan.arguments)
+    with torch.enable_grad():
+        results = replay(plan, tensors[:count], tensors[count:], ctx.rows, ctx.return_states)
+        wanted = [tensor for tensor in tensors if tensor.requires_grad]
+        pairs = [(result, g) for result, g in zip(results, cotangents, strict=True) if result.requires_grad]
+        found = torch.autograd.grad([r for r, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
+    by_id = {id(tensor): gradient for tensor, gradient in zip(wanted, found, strict=True)}
+    return [by_id.get(id(tensor)) for tensor in tensors]
+
+
+def replay(plan: Plan, arguments: tuple[Tensor, ...], initial: tuple[Tensor, ...], rows: Packing, return_states: bool) -> list[Tensor]:
+    """What the program gives, by differentiable PyTorch operations one step after the other."""
+    graph = plan.graph
+    _, core = core_of(graph)
+    made = batched.instructions(core, lambda value: graph.lead[value] != 0, graph.stopped)
+    states = list(initial)
+    outputs: list[list[Tensor]] = []
+    all_states: list[list[Tensor]] = []
+    for t in range(rows.steps):
+        n = rows.counts[t]
+        here = slice(int(rows.offsets[t]), int(rows.offsets[t]) + n)
+        env: dict[Value, Tensor] = dict(graph.constants)
+        for value, tensor in zip(plan.arguments, arguments, strict=True):
+            env[value] = tensor if graph.lead[value] == 0 else tensor[here] if graph.lead[value] == STEP else tensor[:n]
+        env.update((carry.before, state[:n]) for carry, state in zip(plan.carries, states, strict=True))
+        batched.run(made, env)
+
+        def led(value: Value, env: dict[Value, Tensor] = env, n: int = n) -> Tensor:
+            return env[value].expand(n, *value.shape) if graph.lead[value] == 0 else env[value]
+
+        outputs.append([led(value) for value in graph.outputs])
+        all_states.append([led(value) for value in graph.new_state])
+        states = [torch.cat([new, old[n:]]) for new, old in zip(all_states[-1], states, strict=True)]
+    flat = [torch.cat(steps) for steps in zip(*outputs, strict=True)]
+    return [*flat, *states, *([torch.cat(steps) for steps in zip(*all_states, strict=True)] if return_states else [])]

@@ -1,0 +1,132 @@
+"""Rows and steps in one axis: B sequences of their own lengths, packed so that no time is spent past an end.
+
+The sequences are sorted by falling length; row r is sequence order[r]. The n_t rows that run at
+step t stand at offsets[t] .. offsets[t + 1] - 1, so the axis has N = sum of lengths entries and
+padding is nowhere. With equal lengths it is (T, B) flattened, and nothing is copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How (T, B, ...) becomes (N, ...) and back.
+
+    offsets:  (T + 1,) int64.
+    counts:   n_t for each step.
+    order:    (B,) sequence of each row; None where all lengths are T and nothing moves.
+    lengths:  (B,) length of each row, falling; None likewise.
+    """
+
+    steps: int
+    batch: int
+    offsets: Tensor
+    counts: list[int]
+    order: Tensor | None
+    lengths: Tensor | None
+
+    @property
+    def total(self) -> int:
+        """N."""
+        return sum(self.counts)
+
+    def pack_steps(self, x: Tensor) -> Tensor:
+        """(T, B, ...) to (N, ...)."""
+        flat = x.reshape(self.steps * self.batch, *x.shape[2:])
+        return flat if self.order is None else flat.index_select(0, self._place())
+
+    def unpack_steps(self, x: Tensor) -> Tensor:
+        """(N, ...) to (T, B, ...), zero past a sequence's end."""
+        if self.order is not None:
+            x = x.new_zeros(self.steps * self.batch, *x.shape[1:]).index_copy(0, self._place(), x)
+        return x.reshape(self.steps, self.batch, *x.shape[1:])
+
+    def unpack_states(self, x: Tensor, initial: Tensor) -> Tensor:
+        """States after each step (N, ...) to (T, B, ...), standing still past a sequence's end."""
+        if self.order is None or self.lengths is None:
+            return x.reshape(self.steps, self.batch, *x.shape[1:])
+        last = torch.minimum(torch.arange(1, self.steps + 1)[:, None], self.lengths)  # steps made, (T, B)
+        rows = torch.arange(self.batch)
+        place = torch.where(last > 0, self.batch + self.offsets[(last - 1).clamp_min(0)] + rows, rows)
+        states = torch.cat([initial, x]).index_select(0, place.reshape(-1)).reshape(self.steps, self.batch, *x.shape[1:])
+        return states.index_select(1, torch.argsort(self.order))
+
+    def pack_rows(self, x: Tensor) -> Tensor:
+        """(B, ...) in the order of the rows."""
+        return x if self.order is None else x.index_select(0, self.order)
+
+    def unpack_rows(self, x: Tensor) -> Tensor:
+        """(B, ...) in the order of the sequences."""
+        return x if self.order is None else x.index_select(0, torch.argsort(self.order))
+
+    def spread(self, x: Tensor) -> Tensor:
+        """(B, ...) of the rows to (N, ...): each row at each of its steps."""
+        if self.order is None:
+            return x.expand(self.steps, *x.shape).reshape(self.total, *x.shape[1:])
+        return x.index_select(0, self._row())
+
+    def before(self, history: Tensor) -> Tensor:
+        """What each row and step starts from: history (B + N, ...) is the initial rows, then what each step gave."""
+        if self.order is None:
+            return history[: self.total]
+        row, step = self._row(), self._step()
+        return history.index_select(0, torch.where(step > 0, self.batch + self.offsets[(step - 1).clamp_min(0)] + row, row))
+
+    def after(self, x: Tensor, initial: Tensor) -> Tensor:
+        """What each row and step gets from the step after it, (N, ...); from `initial` (B, ...) at a row's last step."""
+        row, step = self._row(), self._step()
+        lengths = torch.full((self.batch,), self.steps) if self.lengths is None else self.lengths
+        last = step + 1 == lengths[row]
+        following = self.offsets[(step + 1).clamp_max(self.steps)] + row
+        return torch.cat([initial, x]).index_select(0, torch.where(last, row, self.batch + following))
+
+    def last(self, x: Tensor, initial: Tensor) -> Tensor:
+        """Each row's last step of x (N, ...), or initial (B, ...) where it has none."""
+        if self.order is None or self.lengths is None:
+            return x[self.total - self.batch :] if self.total else initial
+        rows = torch.arange(self.batch)
+        ended = self.batch + self.offsets[(self.lengths - 1).clamp_min(0)] + rows
+        return torch.cat([initial, x]).index_select(0, torch.where(self.lengths > 0, ended, rows))
+
+    def first(self, x: Tensor, initial: Tensor) -> Tensor:
+        """Each row's first step of x (N, ...), or initial (B, ...) where it has none."""
+        started = self.counts[0] if self.counts else 0
+        return torch.cat([x[:started], initial[started:]])
+
+    def sum_over_steps(self, x: Tensor) -> Tensor:
+        """(N, ...) to (B, ...)."""
+        if self.order is None:
+            return x.reshape(self.steps, self.batch, *x.shape[1:]).sum(0)
+        return x.new_zeros(self.batch, *x.shape[1:]).index_add(0, self._row(), x)
+
+    def _step(self) -> Tensor:
+        return torch.repeat_interleave(torch.arange(self.steps), self.offsets.diff())
+
+    def _row(self) -> Tensor:
+        return torch.arange(self.total) - self.offsets[self._step()]
+
+    def _place(self) -> Tensor:
+        """Where each entry of the packed axis is in (T * B)."""
+        assert self.order is not None
+        return self._step() * self.batch + self.order[self._row()]
+
+
+@lru_cache(maxsize=64)
+def _equal(steps: int, batch: int) -> Packing:
+    return Packing(steps, batch, torch.arange(steps + 1) * batch, [batch] * steps, None, None)
+
+
+def packing(steps: int, batch: int, lengths: Tensor | None) -> Packing:
+    """The packing of sequences with these lengths, (B,) int64 in 0..T; None: all have T steps."""
+    if lengths is None or bool((lengths == steps).all()):
+        return _equal(steps, batch)
+    ordered, order = lengths.sort(descending=True, stable=True)
+    counts = (ordered > torch.arange(steps)[:, None]).sum(1)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    return Packing(steps, batch, offsets, counts.tolist(), order, ordered)

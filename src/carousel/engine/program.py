@@ -1,0 +1,185 @@
+"""Run the stages of a plan on tensors, forward and backward, with any executor of loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from carousel.engine import batched
+from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
+from carousel.engine.ir import ROW, SHARED, STEP, Carry, Loop, Value
+from carousel.engine.packing import Packing
+from carousel.engine.plan import Plan
+from carousel.engine.totals import compute
+
+LoopRunner = Callable[[Sequence[Tensor], Packing], None]
+"""Runs a loop on its buffers, in the order that `Loop` gives, on the rows of a packing."""
+
+Env = dict[Value, Tensor]
+Stager = Callable[[Env, dict[Carry, Tensor], Packing], None]
+"""A stage made ready: reads and extends the environment; `carried` holds the first state and then the last, (B, ...)."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A plan made ready to run.
+
+    prelude:   run on the cell's own tensors, so that PyTorch can differentiate it.
+    forward, backward, invariant, closing: stages.
+    """
+
+    plan: Plan
+    prelude: tuple[Stager, ...]
+    forward: tuple[Stager, ...]
+    invariant: tuple[Stager, ...]
+    backward: tuple[Stager, ...]
+    closing: tuple[Stager, ...]
+
+    def hoisted(self, env: Env, packing: Packing) -> list[Tensor]:
+        """The plan's arguments, from weights, context, inputs and noise in env."""
+        for stage in self.prelude:
+            stage(env, {}, packing)
+        return [env[value] for value in self.plan.arguments]
+
+    def run_forward(
+        self, arguments: Sequence[Tensor], initial: Sequence[Tensor], packing: Packing, return_states: bool
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """(outputs (N, ...), final states (B, ...), states after each step (N, ...) if wanted, what backward needs)."""
+        plan = self.plan
+        env = dict(plan.graph.constants)
+        env.update(zip(plan.arguments, arguments, strict=True))
+        carried = dict(zip(plan.carries, initial, strict=True))
+        for stage in self.forward:
+            stage(env, carried, packing)
+
+        def at_all_steps(value: Value) -> Tensor:
+            return _spread(env[value], plan.graph.lead[value], packing)
+
+        outputs = [at_all_steps(value) for value in plan.graph.outputs]
+        states = [at_all_steps(value) for value in plan.graph.new_state] if return_states else []
+        return outputs, [carried[carry] for carry in plan.carries], states, [env[value] for value in plan.saved]
+
+    def run_backward(
+        self,
+        arguments: Sequence[Tensor],
+        saved: Sequence[Tensor],
+        d_outputs: Sequence[Tensor],
+        d_final: Sequence[Tensor],
+        d_states: Sequence[Tensor],
+        packing: Packing,
+    ) -> tuple[list[Tensor | None], list[Tensor | None]]:
+        """(gradients of the arguments, gradients of the initial states), None where there is none."""
+        plan, backward = self.plan, self.plan.backward
+        assert backward is not None
+        env = {**plan.graph.constants, **backward.constants}
+        env.update(zip(plan.arguments, arguments, strict=True))
+        env.update(zip(plan.saved, saved, strict=True))
+        for values, tensors in ((backward.outputs, d_outputs), (backward.states, d_states)):
+            env.update((value, tensor) for value, tensor in zip(values, tensors, strict=True) if value is not None)
+        carried = {carry: tensor for carry, tensor in zip(backward.carries, d_final, strict=True) if carry is not None}
+        for stage in (*self.invariant, *self.backward):
+            stage(env, carried, packing)
+        for total in backward.totals:
+            env[total.output] = compute(total, packing)(*(env[value] for value in total.inputs))
+        for stage in self.closing:
+            stage(env, carried, packing)
+        gradients = [env[backward.gradients[value]] if value in backward.gradients else None for value in plan.arguments]
+        return gradients, [None if carry is None else carried[carry] for carry in backward.carries]
+
+
+def make_program(plan: Plan, compile_loop: Callable[[Loop], LoopRunner]) -> Program:
+    """The plan, with its loops compiled."""
+    lead = dict(plan.graph.lead)
+
+    def ready(stages: Sequence[Stage], reverse: bool = False) -> tuple[Stager, ...]:
+        made = []
+        for stage in stages:
+            if isinstance(stage, Batched):
+                made.append(_batched(stage, lead, plan.graph.stopped))
+            elif isinstance(stage, Shift):
+                made.append(_shift(stage.carry, lead, reverse))
+            else:
+                made.append(_recurrence(stage, compile_loop(stage.loop)))
+        return tuple(made)
+
+    backward = plan.backward
+    if backward is not None:
+        lead.update(backward.lead)
+    return Program(
+        plan=plan,
+        prelude=ready(plan.prelude),
+        forward=ready(plan.stages),
+        invariant=() if backward is None else ready(backward.invariant),
+        backward=() if backward is None else ready(backward.stages, reverse=True),
+        closing=() if backward is None else ready(backward.closing),
+    )
+
+
+def _spread(tensor: Tensor, lead: int, packing: Packing) -> Tensor:
+    """(N, ...) of a tensor with any lead."""
+    if lead == STEP:
+        return tensor
+    return packing.spread(tensor) if lead == ROW else tensor.expand(packing.total, *tensor.shape)
+
+
+def _batched(stage: Batched, lead: Mapping[Value, int], stopped: Container[Value]) -> Stager:
+    made = batched.instructions(stage.ops, lambda value: lead[value] != SHARED, stopped)
+    inside = {op.output for op in stage.ops}
+    rows = {value for op in stage.ops for value in op.values if value not in inside and lead[value] == ROW} if stage.lead == STEP else set()
+
+    def run(env: Env, carried: dict[Carry, Tensor], packing: Packing) -> None:
+        own = {value: env[value] for value in rows}
+        for value in rows:
+            env[value] = packing.spread(env[value])
+        batched.run(made, env)
+        env.update(own)
+
+    return run
+
+
+def _shift(carry: Carry, lead: Mapping[Value, int], reverse: bool) -> Stager:
+    def run(env: Env, carried: dict[Carry, Tensor], packing: Packing) -> None:
+        after = _spread(env[carry.after], lead[carry.after], packing)
+        initial = carried[carry]
+        if reverse:
+            env[carry.before] = packing.after(after, initial)
+            carried[carry] = packing.first(after, initial)
+        else:
+            env[carry.before] = packing.before(torch.cat([initial, after]))
+            carried[carry] = packing.last(after, initial)
+
+    return run
+
+
+def _recurrence(stage: Recurrence, run_loop: LoopRunner) -> Stager:
+    loop = stage.loop
+    given = (*loop.shared, *loop.per_row, *loop.per_step)
+    histories = {carry.after: carry for carry in stage.histories}  # one buffer for first state and results
+
+    def run(env: Env, carried: dict[Carry, Tensor], packing: Packing) -> None:
+        buffers = [env[value].contiguous() for value in given]
+        initial = {carry: carried[carry] for carry in loop.carried}
+        for carry in loop.carried:
+            carried[carry] = initial[carry].clone(memory_format=torch.contiguous_format)
+        like = (buffers or [carried[loop.carried[0]]])[0]
+        written: list[Tensor] = []
+        for value in loop.written:
+            if value in histories:
+                carry = histories[value]
+                history = torch.empty(packing.batch + packing.total, *value.shape, dtype=value.dtype, device=like.device)
+                history[: packing.batch] = initial[carry]
+                env[value] = history[packing.batch :]
+                env[carry.before] = history  # read as `before` once the loop has filled it
+            else:
+                env[value] = torch.empty(packing.total, *value.shape, dtype=value.dtype, device=like.device)
+            written.append(env[value])
+        run_loop([*buffers, *(carried[carry] for carry in loop.carried), *written], packing)
+        for carry in stage.histories:
+            shared_buffer = histories[carry.after] is carry
+            history = env[carry.before] if shared_buffer else torch.cat([initial[carry], env[carry.after]])
+            env[carry.before] = packing.before(history)
+
+    return run
