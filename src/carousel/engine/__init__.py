@@ -1,25 +1,85 @@
-"""The engine: a cell's step, traced once to a graph, and the lowerings that run the graph over time.
+"""The engine: a cell's step, captured once, and the backends that run it over time.
 
-`run` is the seam behind `carousel.scan`: every backend is a module with one function
-``run(cell, call) -> (outputs, final_state, states)`` and is chosen here, nowhere else.
+`run` is the seam behind `carousel.scan`: a backend is a function ``(cell, call) -> (outputs,
+final_state, states)`` and is chosen here, nowhere else. "auto" is "native" where that applies, else
+"eager": by the rule in `native_refusal`, never by timing, so that the same call gives the same bits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
 from carousel.cell import Cell
-from carousel.engine import eager
+from carousel.engine import eager, lowered
 from carousel.engine.call import Call
+from carousel.engine.capture import UnsupportedStep
+from carousel.engine.ir import Loop
+from carousel.engine.packing import Packing
+from carousel.engine.program import LoopRunner
+from carousel.engine.trace import lifted
 from carousel.errors import InputError
 
-BACKENDS = {"eager": eager.run}
-"""The backends by name; "auto" stands for the fastest one that applies."""
+BACKENDS = ("eager", "native")
+"""The backends by name, beside "auto"."""
 
 
 def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
-    """Run the cell over all time steps on the named backend."""
-    name = "eager" if backend == "auto" else backend
-    if name not in BACKENDS:
+    """Run the cell over all time steps on the named backend.
+
+    Raises:
+        InputError: an unknown backend, or "native" by name where it does not apply, with the reason.
+    """
+    if backend not in ("auto", *BACKENDS):
         raise InputError(f"scan: unknown backend {backend!r}, expected one of: auto, {', '.join(BACKENDS)}")
-    return BACKENDS[name](cell, call)
+    if backend == "eager":
+        return eager.run(cell, call)
+    refusal = native_refusal(cell, call)
+    if refusal is None:
+        try:
+            return lowered.run(cell, call, compile_native)
+        except UnsupportedStep:
+            if backend == "native":
+                raise
+    elif backend == "native":
+        raise InputError(f"scan: backend 'native' does not apply: {refusal}; use backend='eager' or 'auto'")
+    return eager.run(cell, call)
+
+
+def native_refusal(cell: Cell, call: Call) -> str | None:
+    """Why a call cannot run on native code, whatever its step does; None where it can."""
+    trees = (call.inputs, call.state, call.context, call.step_noise, call.sequence_noise)
+    tensors = [*lifted(cell).values(), *(leaf for tree in trees if tree is not None for leaf in pytree.tree_leaves(tree))]
+    for tensor in tensors:
+        if tensor.device.type != "cpu":
+            return f"it runs on the CPU, got a tensor on {tensor.device}"
+        if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
+            return f"it knows float32 and float64, got {tensor.dtype}"
+        if type(tensor) not in (Tensor, nn.Parameter, nn.Buffer):
+            return f"it takes plain tensors, got {type(tensor).__name__}"
+    if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
+        return "the call is being traced"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "the call is inside a torch.func transform"
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+        return "forward-mode derivatives are asked for"
+    return None
+
+
+def compile_native(loop: Loop) -> LoopRunner:
+    """A loop as machine code."""
+    from carousel.engine import native  # llvmlite is loaded when the first loop is compiled
+
+    compiled = native.compile_loop(loop)
+
+    def run_loop(buffers: Sequence[Tensor], packing: Packing) -> None:
+        pointers = [buffer.data_ptr() for buffer in buffers]
+        compiled.run(pointers, packing.offsets.data_ptr(), packing.steps, packing.batch, torch.get_num_threads())
+
+    return run_loop

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from carousel.cell import Cell
 from carousel.engine import batched
 from carousel.engine.call import Call
-from carousel.engine.capture import capture
+from carousel.engine.capture import UnsupportedStep, capture
 from carousel.engine.ir import STEP, Graph, Loop, Value
 from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
@@ -51,7 +51,8 @@ class Lowered:
         return self.programs[key]
 
 
-_cache: OrderedDict[Any, Lowered] = OrderedDict()
+_cache: OrderedDict[Any, Lowered | str] = OrderedDict()
+"""What was captured, by everything that capture bakes in; for a step that cannot be lowered the reason."""
 
 
 def lower(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
@@ -60,32 +61,42 @@ def lower(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) ->
     Raises:
         UnsupportedStep: the step has an operation that cannot be lowered.
     """
-    def one(tree: Any, axes: int) -> list[tuple[Any, Any]]:
-        return [(leaf.shape[axes:], leaf.dtype) for leaf in pytree.tree_leaves(tree)]
-
     context = () if call.context is None else call.context
     trees = (call.inputs, call.state, context, call.step_noise, call.sequence_noise)
     key = (
         cell_key(cell),
         compile_loop,
         tuple(pytree.tree_structure(tree) for tree in trees),
-        tuple(tuple(one(tree, axes)) for tree, axes in zip(trees, (2, 1, 1, 2, 1), strict=True)),
+        tuple(
+            (leaf.shape[axes:], leaf.dtype) for tree, axes in zip(trees, _LEADING, strict=True) for leaf in pytree.tree_leaves(tree)
+        ),
         tuple((name, leaf.shape, leaf.dtype) for name, leaf in lifted(cell).items()),
     )
-    if key in _cache:
-        _cache.move_to_end(key)
-        return _cache[key]
+    if key not in _cache:
+        try:
+            _cache[key] = _captured(cell, trees, compile_loop)
+        except UnsupportedStep as refusal:
+            _cache[key] = str(refusal)
+        while len(_cache) > _CACHE_SIZE:
+            _cache.popitem(last=False)
+    _cache.move_to_end(key)
+    found = _cache[key]
+    if isinstance(found, str):
+        raise UnsupportedStep(found)
+    return found
 
+
+_LEADING = (2, 1, 1, 2, 1)
+"""Leading axes of inputs, state, context, step noise and sequence noise: (T, B) or (B,)."""
+
+
+def _captured(cell: Cell, trees: tuple[Any, ...], compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
     def empty(tree: Any, axes: int) -> Any:
         return pytree.tree_map(lambda leaf: torch.empty(leaf.shape[axes:], dtype=leaf.dtype, device="meta"), tree)
 
-    graph, y_spec = capture(cell, *(empty(tree, axes) for tree, axes in zip(trees, (2, 1, 1, 2, 1), strict=True)))
+    graph, y_spec = capture(cell, *(empty(tree, axes) for tree, axes in zip(trees, _LEADING, strict=True)))
     graph = rewritten(graph)
-    lowered = Lowered(graph, y_spec, arguments_of(graph), compile_loop, {})
-    _cache[key] = lowered
-    while len(_cache) > _CACHE_SIZE:
-        _cache.popitem(last=False)
-    return lowered
+    return Lowered(graph, y_spec, arguments_of(graph), compile_loop, {})
 
 
 def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> tuple[Any, Any, Any]:
