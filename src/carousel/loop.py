@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def _leading(cell: Cell, inputs: Any) -> tuple[int, int]:
     size = cell.input_size
     if size is not None and isinstance(inputs, Tensor) and shapes[0][2:] != (size,):
         raise InputError(f"scan: expected inputs (T, B, {size}) for {type(cell).__name__}, got {shapes[0]}")
-    weight = next(cell.parameters(), None)
+    weight = _weight(cell)
     if weight is not None:
         for leaf in leaves:
             if leaf.device != weight.device:
@@ -115,6 +116,11 @@ def _leading(cell: Cell, inputs: Any) -> tuple[int, int]:
             if leaf.is_floating_point() and leaf.dtype != weight.dtype:
                 raise InputError(f"scan: expected inputs of dtype {weight.dtype}, as the cell's, got {leaf.dtype}")
     return steps, batch
+
+
+def _weight(cell: Cell) -> Tensor | None:
+    """A parameter, or else a buffer, that tells the cell's dtype and device; None where there is none."""
+    return next((tensor for tensor in chain(cell.parameters(), cell.buffers()) if tensor.is_floating_point()), None)
 
 
 def _check_state(cell: Cell, state: State, batch: int) -> None:
@@ -150,7 +156,9 @@ def _draw_noise(
     sequence_noise: dict[str, Tensor] = {}
     if not cell.training:
         return step_noise, sequence_noise
-    weight = next(cell.parameters(), torch.empty(0))
+    weight = _weight(cell)
+    if weight is None:
+        weight = torch.empty(0)
     for name, (kind, shape) in cell.noise_shapes().items():
         leading = {"step": (steps, batch), "sequence": (batch,)}[kind]
         source = weight.device if generator is None else generator.device
