@@ -38,11 +38,13 @@ class TracedStep:
 
     graph:    takes the leaves of (parameters and buffers, x, state, context, noise), each but the
               first with a leading batch axis, and returns the leaves of (y, next state).
+    code:     the graph as Python text.
     y_spec:   the tree that y is.
     y_like:   empty (0, ...) tensors with the shape and dtype of each leaf of y.
     """
 
     graph: Callable[..., list[Tensor]]
+    code: str
     y_spec: pytree.TreeSpec
     y_like: list[Tensor]
 
@@ -55,8 +57,8 @@ def lifted(cell: Cell) -> dict[str, Tensor]:
 def trace_batched(cell: Cell, x: Any, state: Any, context: Any, noise: dict[str, Tensor]) -> TracedStep:
     """The step of `cell` as a graph over B sequences, traced with a symbolic B.
 
-    Where tracing fixes the batch size all the same (some operations ask for it as a number), the
-    graph is kept for that batch size only.
+    Where the batch size gets into the graph all the same, as a number, the graph is kept for that
+    batch size only.
 
     Args:
         x, state, context, noise: one step's arguments with a leading batch axis B; () for no
@@ -80,23 +82,32 @@ def trace_batched(cell: Cell, x: Any, state: Any, context: Any, noise: dict[str,
         if found in _cache:
             _cache.move_to_end(found)
             return _cache[found]
-    traced, any_batch = _trace(cell, arguments, symbolic=True)
+    traced, any_batch = _trace(cell, arguments, symbolic=5)
     if not any_batch:
-        traced, _ = _trace(cell, arguments, symbolic=False)
+        # Some operations (layer norm) ask for the batch size as a number, but only to look at it:
+        # where it is written nowhere into the graph, another size gives the same graph.
+        other, _ = _trace(cell, arguments, symbolic=7)
+        any_batch = traced.code == other.code
+    if not any_batch:
+        traced, _ = _trace(cell, arguments, symbolic=None)
     _cache[(key, None if any_batch else batch)] = traced
     while len(_cache) > _CACHE_SIZE:
         _cache.popitem(last=False)
     return traced
 
 
-def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: bool) -> tuple[TracedStep, bool]:
-    """The traced step, and whether it holds for every batch size."""
+def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tuple[TracedStep, bool]:
+    """The traced step, and whether tracing has left its batch size open.
+
+    symbolic: the batch size that stands for all while tracing; None to trace for the one that the
+    arguments have.
+    """
     shapes = ShapeEnv()
     mode = FakeTensorMode(shape_env=shapes)
 
     def fake(leaf: Tensor, batched: bool) -> Tensor:
-        # Sizes 0 and 1 would be specialised, hence 5; DUCK gives all batch axes one symbol.
-        sizes = (5, *leaf.shape[1:]) if batched and symbolic else leaf.shape
+        # Sizes 0 and 1 would be specialised; DUCK gives all batch axes one symbol.
+        sizes = (symbolic, *leaf.shape[1:]) if batched and symbolic else leaf.shape
         like = torch.empty(sizes, dtype=leaf.dtype, device=leaf.device)
         dynamic = [DimDynamic.DUCK if batched and symbolic and axis == 0 else DimDynamic.STATIC for axis in range(leaf.dim())]
         return mode.from_tensor(like, symbolic_context=StatelessSymbolicContext(dynamic_sizes=dynamic))
@@ -129,7 +140,7 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: bool) -> tuple[Trac
         for node in output.args[0][: y_spec[0].num_leaves]
     ]
     # The generated method takes the leaves as they are; calling the module would run hooks.
-    return TracedStep(graph.forward, y_spec[0], y_like), not shapes.replacements
+    return TracedStep(graph.forward, graph.code, y_spec[0], y_like), not shapes.replacements
 
 
 def _has_leaves(tree: Any) -> bool:
