@@ -134,6 +134,9 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
         fakes = [fake(leaf, batched=n >= len(weights)) for n, leaf in enumerate(leaves)]
         graph = make_fx(flat_step, tracing_mode="symbolic")(*fakes)
     _refuse_in_place(cell, graph)
+    # What tracing leaves behind unused need not hold for every batch size (B = 0).
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
     (output,) = graph.graph.find_nodes(op="output")
     y_like = [
         torch.empty((0, *node.meta["val"].shape[1:]), dtype=node.meta["val"].dtype, device=node.meta["val"].device)
