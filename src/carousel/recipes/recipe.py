@@ -61,6 +61,7 @@ class Recipe:
                {"seed", "solved", "sequences", "seconds", "backend", "measures": {name: number},
                "curve": [[sequences, value]] of at most 200 points}, and where there is a picture,
                "picture" with what it is drawn from. A module's function: it runs in another process.
+    curve:     what the values of "curve" are, with their unit: the axis of the learning curves.
     """
 
     name: str
@@ -68,3 +69,4 @@ class Recipe:
     about: str
     rows: tuple[Row, ...]
     run_unit: RunUnit
+    curve: str = "loss on validation"
