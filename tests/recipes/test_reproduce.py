@@ -19,11 +19,10 @@ from carousel.recipes.reproduce import collect, reproduce
 TOY = """
 import os, time
 from pathlib import Path
-import torch
 from carousel.recipes import Claim, Goal, Recipe, Row
 
 def run_unit(row, unit):
-    assert torch.get_num_threads() == 1 and os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "1"
     here = Path(os.environ["TOY"])
     with (here / "done").open("a") as file:
         file.write(f"{row} {unit}\\n")

@@ -163,9 +163,6 @@ def _work(recipe: Recipe, folder: Path, units: list[Unit], processes: int) -> Ge
 
 def _worker(connection: Connection, run_unit: RunUnit, folder: Path) -> None:
     """Do units until the other end is gone; send "" or the reason of failure for each."""
-    import torch
-
-    torch.set_num_threads(1)
     try:
         while True:
             unit = connection.recv()
