@@ -291,7 +291,7 @@ def _goal(goal: Goal, summaries: dict[str, dict[str, dict[str, float]]]) -> dict
     entry: dict[str, Any] = {"measure": goal.measure, "unit": goal.unit}
     if goal.rivals:
         means = [summaries[rival][goal.measure]["mean"] for rival in goal.rivals if summaries[rival]]
-        return {**entry, "rivals": goal.rivals, "at_most": min(means) if len(means) == len(goal.rivals) else None}
+        return {**entry, "rivals": list(goal.rivals), "at_most": min(means) if len(means) == len(goal.rivals) else None}
     if goal.at_least is not None:
         return {**entry, "at_least": goal.at_least}
     return {**entry, "at_most": goal.at_most}
