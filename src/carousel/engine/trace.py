@@ -23,7 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils import _pytree as pytree
 
-from carousel.cell import Cell
+from carousel.cell import Cell, built
 from carousel.errors import InputError
 
 _MODULE_INTERNALS = frozenset(nn.Module().__dict__) - {"training"}
@@ -155,9 +155,10 @@ def _checked(cell: Cell, state: Any, result: Any) -> tuple[Any, Any]:
     name = type(cell).__name__
     if not (isinstance(result, tuple) and len(result) == 2):
         raise InputError(f"{name}.step must return (y, state), got {type(result).__name__}")
-    before, after = pytree.tree_structure(state), pytree.tree_structure(result[1])
-    if before != after:
-        raise InputError(f"{name}.step must return a state built like the one it got: expected {before}, got {after}")
+    if pytree.tree_structure(state) != pytree.tree_structure(result[1]):
+        raise InputError(
+            f"{name}.step must return a state built like the one it got: expected {built(state)}, got {built(result[1])}"
+        )
     for (path, old), new in zip(pytree.tree_leaves_with_path(state), pytree.tree_leaves(result[1]), strict=True):
         if old.shape != new.shape or old.dtype != new.dtype:
             raise InputError(
@@ -199,7 +200,21 @@ def cell_key(cell: Cell) -> Any:
             for attribute in attributes
             if attribute not in _MODULE_INTERNALS
         ]
-        key.append((name, type(module), type(module).forward, tuple(own)))
+        key.append((name, type(module), _class_key(type(module)), tuple(own)))
+    return tuple(key)
+
+
+def _class_key(kind: type) -> Any:
+    """The methods and attributes of a module's class as they are now: a notebook replaces them at will."""
+    key: list[Any] = []
+    for base in kind.__mro__:
+        if base is Cell or base is nn.Module:
+            break
+        for name, value in vars(base).items():
+            if isinstance(value, FunctionType):
+                key.append((value, value.__code__))
+            elif isinstance(value, (tuple, *_PLAIN)) and not name.startswith("__"):
+                key.append((name, _frozen(value, f"{base.__name__}.{name}")))
     return tuple(key)
 
 
