@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from carousel.errors import InputError
 
@@ -28,6 +29,11 @@ State = Any
 
 NoiseShapes = dict[str, tuple[Literal["step", "sequence"], tuple[int, ...]]]
 """Uniform draws by name: (drawn anew each "step" or once a "sequence", shape)."""
+
+
+def built(state: State) -> str:
+    """How a tree of tensors is built, in one line: "LSTMState(h=tensor, c=tensor)"."""
+    return str(pytree.tree_map(lambda leaf: "tensor", state)).replace("'tensor'", "tensor")
 
 
 class Cell(nn.Module):
@@ -73,8 +79,8 @@ class Stack(Cell):
     passed through `readout` where there is one. With ``skips=True`` every layer n > 0 reads
     [x, output of layer n - 1], and the readout reads the outputs of all layers, concatenated.
 
-    state and context are tuples, one entry a layer; a layer's noise names are prefixed with
-    "<n>.", its gates likewise.
+    state and context are tuples, one entry a layer, () where a layer takes no context; a layer's
+    noise names are prefixed with "<n>.", its gates likewise.
 
     Args:
         cells:    at least one cell; sizes must fit, InputError says which do not.
@@ -101,13 +107,18 @@ class Stack(Cell):
         self.output_size = self._output_size()
 
     def _output_size(self) -> int | None:
-        if self.readout is None:
-            sizes = [cell.output_size for cell in self._layers()]
-            if not self.skips:
-                return sizes[-1]
-            return None if None in sizes else sum(size for size in sizes if size is not None)
-        linear = [module for module in self.readout.modules() if isinstance(module, nn.Linear)]
-        return linear[-1].out_features if linear else None
+        sizes = [cell.output_size for cell in (self._layers() if self.skips else self._layers()[-1:])]
+        size = None if None in sizes else sum(size for size in sizes if size is not None)
+        if self.readout is None or size is None:
+            return size
+        # What the readout makes of it, tried on tensors without storage.
+        weights = {name: tensor.to("meta") for name, tensor in self.readout.state_dict().items()}
+        dtype = next((weight.dtype for weight in weights.values()), None)
+        try:
+            y = torch.func.functional_call(self.readout, weights, torch.empty(size, dtype=dtype, device="meta"))
+        except RuntimeError as error:
+            raise InputError(f"Stack: expected a readout that takes a vector of length {size}: {error}") from error
+        return y.shape[0] if isinstance(y, Tensor) and y.dim() == 1 else None
 
     def _layers(self) -> list[Cell]:
         return list(self.cells)  # type: ignore[arg-type]
@@ -130,7 +141,7 @@ class Stack(Cell):
         new_state: list[State] = []
         for n, cell in enumerate(self._layers()):
             layer_x = self._layer_input(n, x, outputs)
-            y, layer_state = cell(layer_x, state[n], context=context and context[n], noise=_layer_noise(noise, n))
+            y, layer_state = cell(layer_x, state[n], context=_layer_context(context, n), noise=_layer_noise(noise, n))
             outputs.append(y)
             new_state.append(layer_state)
         y = torch.cat(outputs) if self.skips else outputs[-1]
@@ -150,6 +161,11 @@ class Stack(Cell):
         if n == 0:
             return x
         return torch.cat([x, outputs[-1]]) if self.skips else outputs[-1]
+
+
+def _layer_context(context: tuple[Any, ...] | None, n: int) -> Any:
+    """The context of layer n; None where there is none."""
+    return context[n] if context is not None and pytree.tree_leaves(context[n]) else None
 
 
 def _layer_noise(noise: dict[str, Tensor] | None, n: int) -> dict[str, Tensor] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -9,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from carousel import engine
-from carousel.cell import Cell, State
+from carousel.cell import Cell, State, built
 from carousel.engine.call import Call
 from carousel.errors import InputError
 
@@ -21,7 +24,7 @@ def scan(
     *,
     context: Any = None,
     generator: torch.Generator | None = None,
-    lengths: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
     return_states: bool = False,
     backend: str = "auto",
 ) -> tuple[Any, ...]:
@@ -47,14 +50,12 @@ def scan(
     Raises:
         InputError: shapes, dtypes or devices that do not fit, with what was expected and what was given.
     """
-    steps, batch = _leading(cell, inputs)
+    steps, batch = _check_inputs("scan", ("T", "B"), cell, inputs)
     if state is None:
         state = pytree.tree_map(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
     else:
-        _check_state(cell, state, batch)
-    for path, leaf in pytree.tree_leaves_with_path(() if context is None else context):
-        if leaf.dim() == 0 or leaf.shape[0] != batch:
-            raise InputError(f"scan: expected context{pytree.keystr(path)} to lead with B = {batch}, got shape {tuple(leaf.shape)}")
+        _check_state("scan", cell, state, (batch,))
+    _check_context(cell, context, batch)
     step_noise, sequence_noise = _draw_noise(cell, steps, batch, generator)
     lengths = _checked_lengths(lengths, steps, batch)
     call = Call(steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
@@ -86,60 +87,89 @@ class Stepper:
     @torch.no_grad()
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """(y, next state) from x and state, all of one sequence; nothing is kept between calls."""
+        _check_inputs("Stepper", (), self.cell, x)
+        _check_state("Stepper", self.cell, state, ())
         inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)
         state = pytree.tree_map(lambda leaf: leaf[None], state)
-        _leading(self.cell, inputs)
-        _check_state(self.cell, state, 1)
         call = Call(1, 1, inputs, state, self._context, {}, {}, None, False)
         outputs, final_state, _ = engine.run(self.cell, call, "auto")
         return pytree.tree_map(lambda leaf: leaf[0, 0], outputs), pytree.tree_map(lambda leaf: leaf[0], final_state)
 
 
-def _leading(cell: Cell, inputs: Any) -> tuple[int, int]:
-    """(T, B), after a look at the shape, dtype and device of the inputs."""
+def _check_inputs(who: str, axes: tuple[str, ...], cell: Cell, inputs: Any) -> tuple[int, ...]:
+    """The sizes of the leading axes, after a look at the shape, dtype and device of the inputs."""
+    if not isinstance(cell, Cell):
+        raise InputError(f"{who}: expected a carousel.Cell, got {type(cell).__name__}")
+    name, size, leading = type(cell).__name__, cell.input_size, len(axes)
+    wanted = f"({', '.join([*axes, '...' if size is None else str(size)])})" if axes else f"({size or '...'},)"
     leaves = pytree.tree_leaves(inputs)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
-        raise InputError(f"scan: expected inputs to be a tensor (T, B, ...) or a tree of them, got {type(inputs).__name__}")
+        raise InputError(f"{who}: expected inputs to be a tensor {wanted} or a tree of them, got {type(inputs).__name__}")
     shapes = [tuple(leaf.shape) for leaf in leaves]
-    if any(len(shape) < 2 or shape[:2] != shapes[0][:2] for shape in shapes):
-        raise InputError(f"scan: expected inputs that all lead with the same (T, B), got {', '.join(map(str, shapes))}")
-    steps, batch = shapes[0][:2]
-    size = cell.input_size
-    if size is not None and isinstance(inputs, Tensor) and shapes[0][2:] != (size,):
-        raise InputError(f"scan: expected inputs (T, B, {size}) for {type(cell).__name__}, got {shapes[0]}")
-    weight = next(cell.parameters(), None)
+    if any(len(shape) < leading or shape[:leading] != shapes[0][:leading] for shape in shapes):
+        raise InputError(
+            f"{who}: expected inputs that all lead with the same ({', '.join(axes)}), got {', '.join(map(str, shapes))}"
+        )
+    if size is not None and (not isinstance(inputs, Tensor) or shapes[0][leading:] != (size,)):
+        got = shapes[0] if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise InputError(f"{who}: expected inputs {wanted} for {name}, got {got}")
+    weight = _weight(cell)
     if weight is not None:
         for leaf in leaves:
             if leaf.device != weight.device:
-                raise InputError(f"scan: expected inputs on {weight.device}, where the cell is, got {leaf.device}")
-            if leaf.is_floating_point() and leaf.dtype != weight.dtype:
-                raise InputError(f"scan: expected inputs of dtype {weight.dtype}, as the cell's, got {leaf.dtype}")
-    return steps, batch
+                raise InputError(f"{who}: expected inputs on {weight.device}, where the cell is, got {leaf.device}")
+            # An integer is an index; where x is a vector it must be of the cell's own dtype.
+            if leaf.dtype != weight.dtype and (leaf.is_floating_point() or size is not None):
+                raise InputError(f"{who}: expected inputs of dtype {weight.dtype}, as the cell's, got {leaf.dtype}")
+    return shapes[0][:leading]
 
 
-def _check_state(cell: Cell, state: State, batch: int) -> None:
+def _weight(cell: Cell) -> Tensor | None:
+    """A parameter, or else a buffer, that tells the cell's dtype and device; None where there is none."""
+    return next((tensor for tensor in chain(cell.parameters(), cell.buffers()) if tensor.is_floating_point()), None)
+
+
+def _check_state(who: str, cell: Cell, state: State, leading: tuple[int, ...]) -> None:
     name = type(cell).__name__
     expected = cell.initial_state()
-    built, given = pytree.tree_structure(expected), pytree.tree_structure(state)
-    if built != given:
-        raise InputError(f"scan: expected a state of {name} built as {built}, got {given}")
+    if pytree.tree_structure(expected) != pytree.tree_structure(state):
+        raise InputError(f"{who}: expected a state of {name} built as {built(expected)}, got {built(state)}")
     for (path, want), leaf in zip(pytree.tree_leaves_with_path(expected), pytree.tree_leaves(state), strict=True):
-        if leaf.shape != (batch, *want.shape) or leaf.dtype != want.dtype:
+        where, shape = f"state{pytree.keystr(path)}", (*leading, *want.shape)
+        if not isinstance(leaf, Tensor):
+            raise InputError(f"{who}: expected {where} of {name} to be a tensor {shape}, got {type(leaf).__name__}")
+        if (leaf.shape, leaf.dtype, leaf.device) != (shape, want.dtype, want.device):
             raise InputError(
-                f"scan: expected state{pytree.keystr(path)} {(batch, *want.shape)} {want.dtype} for {name}, "
-                f"got {tuple(leaf.shape)} {leaf.dtype}"
+                f"{who}: expected {where} of {name} {shape} {want.dtype} on {want.device}, "
+                f"got {tuple(leaf.shape)} {leaf.dtype} on {leaf.device}"
             )
 
 
-def _checked_lengths(lengths: Tensor | None, steps: int, batch: int) -> Tensor | None:
+def _check_context(cell: Cell, context: Any, batch: int) -> None:
+    if context is None:
+        return
+    if "context" not in inspect.signature(cell.step).parameters:
+        raise InputError(f"scan: expected no context, {type(cell).__name__}.step takes none")
+    for path, leaf in pytree.tree_leaves_with_path(context):
+        where = f"context{pytree.keystr(path)}"
+        if not isinstance(leaf, Tensor):
+            raise InputError(f"scan: expected {where} to be a tensor (B, ...), got {type(leaf).__name__}")
+        if leaf.dim() == 0 or leaf.shape[0] != batch:
+            raise InputError(f"scan: expected {where} to lead with B = {batch}, got shape {tuple(leaf.shape)}")
+
+
+def _checked_lengths(lengths: Tensor | Sequence[int] | None, steps: int, batch: int) -> Tensor | None:
     if lengths is None:
         return None
-    lengths = torch.as_tensor(lengths).cpu()
-    if lengths.shape != (batch,) or lengths.is_floating_point():
-        raise InputError(f"scan: expected lengths ({batch},) of integers, got {tuple(lengths.shape)} {lengths.dtype}")
-    if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= steps:
-        raise InputError(f"scan: expected lengths in 0..T = {steps}, got {int(lengths.min())}..{int(lengths.max())}")
-    return lengths.long()
+    try:
+        given = torch.as_tensor(lengths).cpu()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"scan: expected lengths ({batch},) of integers, got {lengths!r}") from error
+    if given.shape != (batch,) or given.dtype not in (torch.int64, torch.int32):
+        raise InputError(f"scan: expected lengths ({batch},) of integers, got {tuple(given.shape)} {given.dtype}")
+    if batch and not 0 <= int(given.min()) <= int(given.max()) <= steps:
+        raise InputError(f"scan: expected lengths in 0..T = {steps}, got {int(given.min())}..{int(given.max())}")
+    return given.long()
 
 
 def _draw_noise(
@@ -150,7 +180,9 @@ def _draw_noise(
     sequence_noise: dict[str, Tensor] = {}
     if not cell.training:
         return step_noise, sequence_noise
-    weight = next(cell.parameters(), torch.empty(0))
+    weight = _weight(cell)
+    if weight is None:
+        weight = torch.empty(0)
     for name, (kind, shape) in cell.noise_shapes().items():
         leading = {"step": (steps, batch), "sequence": (batch,)}[kind]
         source = weight.device if generator is None else generator.device

@@ -1,5 +1,10 @@
 """The cells, one architecture a file."""
 
+from carousel.cells.elman import Elman
+from carousel.cells.fully_recurrent import FullyRecurrent
+from carousel.cells.gru import GRU
 from carousel.cells.lstm import LSTM, LSTMState
+from carousel.cells.mgu import MGU
+from carousel.cells.window import Window
 
-__all__ = ["LSTM", "LSTMState"]
+__all__ = ["GRU", "LSTM", "MGU", "Elman", "FullyRecurrent", "LSTMState", "Window"]

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from carousel.errors import InputError
+
+
+def identity(net: Tensor) -> Tensor:
+    """net as it is: a linear unit."""
+    return net
+
+
+SQUASHING: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "identity": identity,
+}
 
 
 def uniform_(parameters: Iterable[Tensor | None], bound: float) -> None:
@@ -17,11 +30,25 @@ def uniform_(parameters: Iterable[Tensor | None], bound: float) -> None:
             nn.init.uniform_(parameter, -bound, bound)
 
 
-def check_probability(name: str, **options: float) -> None:
+def squashing(cell: str, option: str, name: str, offered: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
+    """The squashing function called `name`; InputError where it is not among those the cell offers."""
+    if name not in offered:
+        raise InputError(f"{cell}: expected {option} to be one of {', '.join(offered)}, got {name!r}")
+    return SQUASHING[name]
+
+
+def check_sizes(cell: str, **sizes: int) -> None:
+    """InputError for a size below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"{cell}: expected {name} of 1 or more, got {size}")
+
+
+def check_probability(cell: str, **options: float) -> None:
     """InputError for an option outside [0, 1)."""
     for option, value in options.items():
         if not 0 <= value < 1:
-            raise InputError(f"{name}: expected {option} in [0, 1), got {value}")
+            raise InputError(f"{cell}: expected {option} in [0, 1), got {value}")
 
 
 def dropped(value: Tensor, rate: float, noise: dict[str, Tensor] | None, name: str) -> Tensor:

@@ -10,11 +10,12 @@ Hochreiter & Schmidhuber, Neural Computation 9(8), 1997, with the forget gate of
     o  = sigmoid(W_o x + U_o h' + b_o)           output gate
     h  = o * tanh(c)
 
-with h', c' the previous state. W, U and b hold the rows of i, f, g and o in this order. Options:
+with h', c' the previous state; y is h. W, U and b hold the rows of i, f, g and o in this order.
+Options:
 
 - ``forget_gate=False``: f = 1 and no rows for it (the constant error carousel of 1997).
 - ``peepholes=True``: + p_i * c' inside i, + p_f * c' inside f, + p_o * c inside o
-  (Gers, Schraudolph & Schmidhuber, JMLR 3, 2002; diagonal).
+  (Gers, Schraudolph & Schmidhuber, JMLR 3, 2002; diagonal). p holds those of i, f and o in this order.
 - ``coupled=True``: f = 1 - i and no rows for it (Greff et al., arXiv 1503.04069v2, CIFG).
 - ``proj_size=P``: h = V (o * tanh(c)) with V (P, H) (Sak, Senior & Beaufays, arXiv 1402.1128v1,
   without their second, non-recurrent projection).
@@ -37,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from carousel.cell import Cell, NoiseShapes
-from carousel.cells._common import check_probability, dropped, uniform_, zoned_out
+from carousel.cells._common import check_probability, check_sizes, dropped, uniform_, zoned_out
 from carousel.errors import InputError
 
 
@@ -53,9 +54,11 @@ class LSTM(Cell):
 
     Args:
         input_size:   I, length of x.
-        hidden_size:  H, number of cells; y is h, of length H, or proj_size where that is given.
+        hidden_size:  H, number of cells; y is h, of length H, or proj_size P where that is given.
+        bias:         whether there is a b.
 
-    Parameters start as U(-1/sqrt(H), 1/sqrt(H)), as in torch.nn.LSTM; norms at gain 1, shift 0.
+    Parameters W (4H, I), U (4H, H or P), b (4H,), less H rows without a forget gate of its own, and
+    p (3H or 2H,) and V (P, H) start as U(-1/sqrt(H), 1/sqrt(H)), as in torch.nn.LSTM; norms at gain 1, shift 0.
     """
 
     input_size: int
@@ -82,6 +85,7 @@ class LSTM(Cell):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        check_sizes("LSTM", input_size=input_size, hidden_size=hidden_size)
         if coupled and not forget_gate:
             raise InputError("LSTM: coupled=True makes the forget gate 1 - i; it cannot go with forget_gate=False")
         if forget_bias is not None and (coupled or not forget_gate or not bias):
@@ -91,24 +95,22 @@ class LSTM(Cell):
         check_probability("LSTM", zoneout_h=zoneout_h, zoneout_c=zoneout_c, dropout_x=dropout_x, dropout_h=dropout_h)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.output_size = proj_size or hidden_size
-        self.peepholes, self.layer_norm = peepholes, layer_norm
+        self.coupled, self.layer_norm = coupled, layer_norm
         self.zoneout_h, self.zoneout_c, self.dropout_x, self.dropout_h = zoneout_h, zoneout_c, dropout_x, dropout_h
-        self.gate_names = ("i", "f", "g", "o") if forget_gate and not coupled else ("i", "g", "o")
-        self.coupled = coupled
+        self.row_order = ("i", "f", "g", "o") if forget_gate and not coupled else ("i", "g", "o")
 
-        H, rows = hidden_size, len(self.gate_names) * hidden_size
+        H, rows = hidden_size, len(self.row_order) * hidden_size
         like: dict[str, Any] = {"device": device, "dtype": dtype}
         self.W = nn.Parameter(torch.empty(rows, input_size, **like))
         self.U = nn.Parameter(torch.empty(rows, self.output_size, **like))
         self.b = nn.Parameter(torch.empty(rows, **like)) if bias else None
         self.V = nn.Parameter(torch.empty(proj_size, H, **like)) if proj_size else None
-        peeping = [name for name in self.gate_names if name != "g"] if peepholes else []
-        self.p = nn.ParameterDict({name: nn.Parameter(torch.empty(H, **like)) for name in peeping})
+        self.p = nn.Parameter(torch.empty(rows - H, **like)) if peepholes else None
         if layer_norm:
             self.norm_x = nn.LayerNorm(rows, bias=False, **like)
             self.norm_h = nn.LayerNorm(rows, bias=False, **like)
             self.norm_c = nn.LayerNorm(H, **like)
-        uniform_([self.W, self.U, self.b, self.V, *self.p.values()], H**-0.5)
+        uniform_([self.W, self.U, self.b, self.V, self.p], H**-0.5)
         if forget_bias is not None and self.b is not None:
             nn.init.constant_(self.b[H : 2 * H], forget_bias)
 
@@ -133,19 +135,23 @@ class LSTM(Cell):
         a = self.norm_x(Wx) + self.norm_h(Uh) if self.layer_norm else Wx + Uh
         if self.b is not None:
             a = a + self.b
-        net = dict(zip(self.gate_names, a.chunk(len(self.gate_names)), strict=True))
+        net = dict(zip(self.row_order, a.chunk(len(self.row_order)), strict=True))
+        gates = [name for name in self.row_order if name != "g"]
+        peephole = {} if self.p is None else dict(zip(gates, self.p.chunk(len(gates)), strict=True))
 
-        peep = dict(self.p.items())
-        i = torch.sigmoid(net["i"] + peep["i"] * state.c if "i" in peep else net["i"])
-        if self.coupled:
+        def gate(name: str, c: Tensor) -> Tensor:
+            return torch.sigmoid(net[name] + peephole[name] * c if peephole else net[name])
+
+        i = gate("i", state.c)
+        if "f" in net:
+            f = gate("f", state.c)
+        elif self.coupled:
             f = 1 - i
-        elif "f" in net:
-            f = torch.sigmoid(net["f"] + peep["f"] * state.c if "f" in peep else net["f"])
         else:
             f = torch.ones_like(i)
         g = torch.tanh(net["g"])
         c = f * state.c + i * g
-        o = torch.sigmoid(net["o"] + peep["o"] * c if "o" in peep else net["o"])
+        o = gate("o", c)
         return {"i": i, "f": f, "g": g, "o": o, "c": c}
 
     def step(self, x: Tensor, state: LSTMState, *, noise: dict[str, Tensor] | None = None) -> tuple[Tensor, LSTMState]:

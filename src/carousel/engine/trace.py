@@ -23,7 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils import _pytree as pytree
 
-from carousel.cell import Cell
+from carousel.cell import Cell, built
 from carousel.errors import InputError
 
 _MODULE_INTERNALS = frozenset(nn.Module().__dict__) - {"training"}
@@ -38,11 +38,13 @@ class TracedStep:
 
     graph:    takes the leaves of (parameters and buffers, x, state, context, noise), each but the
               first with a leading batch axis, and returns the leaves of (y, next state).
+    code:     the graph as Python text.
     y_spec:   the tree that y is.
     y_like:   empty (0, ...) tensors with the shape and dtype of each leaf of y.
     """
 
     graph: Callable[..., list[Tensor]]
+    code: str
     y_spec: pytree.TreeSpec
     y_like: list[Tensor]
 
@@ -55,8 +57,8 @@ def lifted(cell: Cell) -> dict[str, Tensor]:
 def trace_batched(cell: Cell, x: Any, state: Any, context: Any, noise: dict[str, Tensor]) -> TracedStep:
     """The step of `cell` as a graph over B sequences, traced with a symbolic B.
 
-    Where tracing fixes the batch size all the same (some operations ask for it as a number), the
-    graph is kept for that batch size only.
+    Where the batch size gets into the graph all the same, as a number, the graph is kept for that
+    batch size only.
 
     Args:
         x, state, context, noise: one step's arguments with a leading batch axis B; () for no
@@ -80,23 +82,32 @@ def trace_batched(cell: Cell, x: Any, state: Any, context: Any, noise: dict[str,
         if found in _cache:
             _cache.move_to_end(found)
             return _cache[found]
-    traced, any_batch = _trace(cell, arguments, symbolic=True)
+    traced, any_batch = _trace(cell, arguments, symbolic=5)
     if not any_batch:
-        traced, _ = _trace(cell, arguments, symbolic=False)
+        # Some operations (layer norm) ask for the batch size as a number, but only to look at it:
+        # where it is written nowhere into the graph, another size gives the same graph.
+        other, _ = _trace(cell, arguments, symbolic=7)
+        any_batch = traced.code == other.code
+    if not any_batch:
+        traced, _ = _trace(cell, arguments, symbolic=None)
     _cache[(key, None if any_batch else batch)] = traced
     while len(_cache) > _CACHE_SIZE:
         _cache.popitem(last=False)
     return traced
 
 
-def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: bool) -> tuple[TracedStep, bool]:
-    """The traced step, and whether it holds for every batch size."""
+def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tuple[TracedStep, bool]:
+    """The traced step, and whether tracing has left its batch size open.
+
+    symbolic: the batch size that stands for all while tracing; None to trace for the one that the
+    arguments have.
+    """
     shapes = ShapeEnv()
     mode = FakeTensorMode(shape_env=shapes)
 
     def fake(leaf: Tensor, batched: bool) -> Tensor:
-        # Sizes 0 and 1 would be specialised, hence 5; DUCK gives all batch axes one symbol.
-        sizes = (5, *leaf.shape[1:]) if batched and symbolic else leaf.shape
+        # Sizes 0 and 1 would be specialised; DUCK gives all batch axes one symbol.
+        sizes = (symbolic, *leaf.shape[1:]) if batched and symbolic else leaf.shape
         like = torch.empty(sizes, dtype=leaf.dtype, device=leaf.device)
         dynamic = [DimDynamic.DUCK if batched and symbolic and axis == 0 else DimDynamic.STATIC for axis in range(leaf.dim())]
         return mode.from_tensor(like, symbolic_context=StatelessSymbolicContext(dynamic_sizes=dynamic))
@@ -123,13 +134,16 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: bool) -> tuple[Trac
         fakes = [fake(leaf, batched=n >= len(weights)) for n, leaf in enumerate(leaves)]
         graph = make_fx(flat_step, tracing_mode="symbolic")(*fakes)
     _refuse_in_place(cell, graph)
+    # What tracing leaves behind unused need not hold for every batch size (B = 0).
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
     (output,) = graph.graph.find_nodes(op="output")
     y_like = [
         torch.empty((0, *node.meta["val"].shape[1:]), dtype=node.meta["val"].dtype, device=node.meta["val"].device)
         for node in output.args[0][: y_spec[0].num_leaves]
     ]
     # The generated method takes the leaves as they are; calling the module would run hooks.
-    return TracedStep(graph.forward, y_spec[0], y_like), not shapes.replacements
+    return TracedStep(graph.forward, graph.code, y_spec[0], y_like), not shapes.replacements
 
 
 def _has_leaves(tree: Any) -> bool:
@@ -141,9 +155,10 @@ def checked(cell: Cell, state: Any, result: Any) -> tuple[Any, Any]:
     name = type(cell).__name__
     if not (isinstance(result, tuple) and len(result) == 2):
         raise InputError(f"{name}.step must return (y, state), got {type(result).__name__}")
-    before, after = pytree.tree_structure(state), pytree.tree_structure(result[1])
-    if before != after:
-        raise InputError(f"{name}.step must return a state built like the one it got: expected {before}, got {after}")
+    if pytree.tree_structure(state) != pytree.tree_structure(result[1]):
+        raise InputError(
+            f"{name}.step must return a state built like the one it got: expected {built(state)}, got {built(result[1])}"
+        )
     for (path, old), new in zip(pytree.tree_leaves_with_path(state), pytree.tree_leaves(result[1]), strict=True):
         if old.shape != new.shape or old.dtype != new.dtype:
             raise InputError(
@@ -185,7 +200,21 @@ def cell_key(cell: Cell) -> Any:
             for attribute in attributes
             if attribute not in _MODULE_INTERNALS
         ]
-        key.append((name, type(module), type(module).forward, tuple(own)))
+        key.append((name, type(module), _class_key(type(module)), tuple(own)))
+    return tuple(key)
+
+
+def _class_key(kind: type) -> Any:
+    """The methods and attributes of a module's class as they are now: a notebook replaces them at will."""
+    key: list[Any] = []
+    for base in kind.__mro__:
+        if base is Cell or base is nn.Module:
+            break
+        for name, value in vars(base).items():
+            if isinstance(value, FunctionType):
+                key.append((value, value.__code__))
+            elif isinstance(value, (tuple, *_PLAIN)) and not name.startswith("__"):
+                key.append((name, _frozen(value, f"{base.__name__}.{name}")))
     return tuple(key)
 
 

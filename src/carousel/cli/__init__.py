@@ -1,0 +1,63 @@
+"""The command line: parse, call, print. What it does is done by the modules below it.
+
+Whatever the user gave that cannot be used ends in one line on the standard error and exit status
+2; a traceback means a bug. Nothing here imports torch, matplotlib or polars before a command needs
+them, so that ``carousel --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+from cyclopts.exceptions import MissingArgumentError
+
+from carousel.cli.commands import app
+from carousel.errors import InputError
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+READER_GONE = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit status.
+
+    Args:
+        argv:  the words after ``carousel``; None for those of the process.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _refuse(_usage_line(error))
+    except InputError as error:
+        return _refuse(str(error))
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+    except KeyboardInterrupt as stop:
+        print(f"carousel: {stop or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(f"carousel: {' '.join(reason.split())}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _usage_line(error: CycloptsError) -> str:
+    """What was wrong with the words themselves, and where to read more."""
+    command = " ".join(["carousel", *(error.command_chain or ())])
+    argument = error.argument
+    if isinstance(error, MissingArgumentError) and argument is not None and not argument.tokens:
+        name = argument.name if argument.index is None else argument.name.lstrip("-").upper()
+        return f"{command}: {name} is missing; see {command} --help"
+    return f"{str(error).rstrip()} See {command} --help"

@@ -1,0 +1,24 @@
+"""Files on disk to tasks.
+
+The one series that ships with the package, `example("sunspots")`, is the classic monthly mean
+sunspot number, January 1749 to December 1983 (2820 months), of SILSO, World Data Center, Royal
+Observatory of Belgium, Brussels (the series before its revision of 2015).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from carousel.data.csv import Series, read_series
+from carousel.errors import InputError
+
+__all__ = ["Series", "example", "read_series"]
+
+_EXAMPLES = {"sunspots": "sunspots.csv"}
+
+
+def example(name: str) -> Path:
+    """The path of a series that ships with the package: "sunspots"."""
+    if name not in _EXAMPLES:
+        raise InputError(f"no example series {name!r}, expected one of: {', '.join(_EXAMPLES)}")
+    return Path(__file__).with_name(_EXAMPLES[name])

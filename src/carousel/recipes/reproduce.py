@@ -1,0 +1,319 @@
+"""reproduce: do a recipe's units of work in parallel processes, and merge them into result rows.
+
+    <out>/<recipe>/units/<row>/<unit>.json    one unit, written the moment it is done
+    <out>/<recipe>/<row>.json                 the row: claims, goals, runs, summary, what was met
+
+A unit that is there is not done again, so an interrupted reproduction goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import carousel
+from carousel.errors import InputError
+from carousel.files import write_aside
+from carousel.recipes import load
+from carousel.recipes.recipe import Goal, Recipe, RunUnit
+
+Unit = tuple[str, int | str]
+"""(row name, unit name)."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What `reproduce` did.
+
+    rows:      the merged rows that have at least one unit, in the recipe's order, as in their files.
+    failures:  (row name, unit name) -> why it failed, one line.
+    seconds:   wall time.
+    """
+
+    rows: list[dict[str, Any]]
+    failures: dict[Unit, str]
+    seconds: float
+
+
+def reproduce(
+    recipe: str | Recipe,
+    *,
+    out: Path | str = Path("results"),
+    rows: Sequence[str] | None = None,
+    seeds: int | None = None,
+    processes: int = 2,
+    restart: bool = False,
+    progress: bool = True,
+) -> Reproduction:
+    """Do the units of a recipe that are missing, and merge all that are there into rows.
+
+    Args:
+        recipe:     a key of `carousel.recipes.RECIPES`, or a recipe of your own.
+        out:        the folder of results.
+        rows:       only these rows; None for all.
+        seeds:      only the first so many units of each row; None for all.
+        processes:  units done at a time, each in a process with one thread.
+        restart:    do the units again that are there already.
+        progress:   print a line for each unit done.
+
+    A unit that fails is reported and the others go on. On Ctrl-C the units under way are lost,
+    nothing else; KeyboardInterrupt is raised again once the processes have ended.
+
+    Raises:
+        InputError: an unknown recipe or row, or a number below 1.
+    """
+    for option, value in (("processes", processes), ("seeds", seeds)):
+        if value is not None and value < 1:
+            raise InputError(f"reproduce: expected {option} of at least 1, got {value}")
+    began = time.monotonic()
+    recipe = load(recipe) if isinstance(recipe, str) else recipe
+    folder = Path(out) / recipe.name
+    names = [row.name for row in recipe.rows]
+    for row_name in rows or ():
+        if row_name not in names:
+            raise InputError(f"recipe {recipe.name}: no row {row_name!r}, expected one of: {', '.join(names)}")
+    planned = [(row.name, unit) for row in recipe.rows if rows is None or row.name in rows for unit in row.units[:seeds]]
+    if restart:
+        for unit in planned:
+            _unit_path(folder, unit).unlink(missing_ok=True)
+    missing = [unit for unit in planned if not _unit_path(folder, unit).exists()]
+
+    if progress:
+        _say(f"{recipe.name}: {len(missing)} of {len(planned)} units to do, {processes} at a time")
+    failures: dict[Unit, str] = {}
+    try:
+        with closing(_work(recipe, folder, missing, processes)) as work:
+            for done, (unit, failure) in enumerate(work, start=1):
+                if failure:
+                    failures[unit] = failure
+                if progress:
+                    _say(f"[{done}/{len(missing)}] {unit[0]} {unit[1]}: {failure or _in_short(_read(_unit_path(folder, unit)))}")
+    finally:
+        merged = _merge(recipe, folder)
+    return Reproduction(merged, failures, time.monotonic() - began)
+
+
+def collect(out: Path | str = Path("results")) -> list[dict[str, Any]]:
+    """All result rows under a folder of results, by recipe and row name.
+
+    Raises:
+        InputError: a file there that is no result row.
+    """
+    found = []
+    for path in sorted(Path(out).glob("*/*.json")):
+        row = _read(path)
+        if not {"recipe", "row", "runs", "summary", "goals", "met"} <= row.keys():
+            raise InputError(f"{path}: not a result row; `carousel reproduce` writes them")
+        found.append(row)
+    return found
+
+
+# --- The processes ---------------------------------------------------------------------------------
+
+
+def _work(recipe: Recipe, folder: Path, units: list[Unit], processes: int) -> Generator[tuple[Unit, str]]:
+    """Do the units in parallel; give each as it ends, with the reason where it failed, else ""."""
+    spawn = get_context("spawn")
+    waiting = units[::-1]
+    workers: dict[Connection, Any] = {}
+    doing: dict[Connection, Unit] = {}
+    try:
+        while waiting or doing:
+            while waiting and len(workers) < processes:
+                ours, theirs = spawn.Pipe()
+                worker = spawn.Process(target=_worker, args=(theirs, recipe.run_unit, folder), daemon=True)
+                with _one_thread_unheard():
+                    worker.start()
+                theirs.close()
+                workers[ours], doing[ours] = worker, waiting.pop()
+                ours.send(doing[ours])
+            for ready in wait(list(doing)):
+                assert isinstance(ready, Connection)
+                unit = doing.pop(ready)
+                try:
+                    failure = ready.recv()
+                except EOFError:  # killed, or out of memory: the other units need a new process
+                    workers[ready].join()
+                    failure = f"its process ended with status {workers.pop(ready).exitcode}"
+                else:
+                    if waiting:
+                        doing[ready] = waiting.pop()
+                        ready.send(doing[ready])
+                yield unit, failure
+    finally:
+        for worker in workers.values():
+            worker.terminate()
+        for worker in workers.values():
+            worker.join()
+
+
+def _worker(connection: Connection, run_unit: RunUnit, folder: Path) -> None:
+    """Do units until the other end is gone; send "" or the reason of failure for each."""
+    try:
+        while True:
+            unit = connection.recv()
+            try:
+                run = run_unit(*unit)
+                write_aside(_unit_path(folder, unit), _json({"unit": unit[1], **run, **_provenance()}))
+                connection.send("")
+            except Exception as error:
+                traceback.print_exc()
+                connection.send(f"{type(error).__name__}: {' '.join(str(error).split())}")
+    except (EOFError, BrokenPipeError):
+        return
+
+
+@contextmanager
+def _one_thread_unheard() -> Iterator[None]:
+    """What a worker is started in: an environment for one thread, and SIGINT blocked.
+
+    Libraries read the environment when they are loaded, and the blocked signal is inherited:
+    Ctrl-C reaches every process, but the first one ends the others.
+    """
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _provenance() -> dict[str, Any]:
+    """Which code, when, on how many cores."""
+    package = Path(carousel.__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(package), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    # An installed package may lie inside somebody else's repository, as a virtual environment does.
+    commit = git("rev-parse", "HEAD") if git("ls-files", "__init__.py") else ""
+    if commit and git("status", "--porcelain", "."):
+        commit += "-changed"
+    return {
+        "commit": commit or f"carousel-rnn {carousel.__version__}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+# --- The files -------------------------------------------------------------------------------------
+
+
+def _unit_path(folder: Path, unit: Unit) -> Path:
+    row, name = unit
+    return folder / "units" / row / f"{name}.json"
+
+
+def _json(table: dict[str, Any]) -> str:
+    """One line a key, so that a change shows where it is."""
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in table.items()) + "\n}\n"
+
+
+def _merge(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
+    """Write and give the rows that have units."""
+    paths = {row.name: [_unit_path(folder, (row.name, unit)) for unit in row.units] for row in recipe.rows}
+    runs = {name: [_read(path) for path in of_row if path.exists()] for name, of_row in paths.items()}
+    summaries = {name: _summary(of_row) for name, of_row in runs.items()}
+    merged = []
+    for row in recipe.rows:
+        if not runs[row.name]:
+            continue
+        goals = [_goal(goal, summaries) for goal in row.goals]
+        met = {goal["measure"]: _met(goal, summaries[row.name]) for goal in goals}
+        latest = max(runs[row.name], key=lambda run: run["date"])
+        result = {
+            "recipe": recipe.name,
+            "row": row.name,
+            "command": f"carousel reproduce {recipe.name} --rows {row.name}",
+            **{key: latest[key] for key in ("commit", "date", "backend", "cores")},
+            "claims": [asdict(claim) for claim in row.claims],
+            "goals": goals,
+            "runs": runs[row.name],
+            "missing": [unit for unit, path in zip(row.units, paths[row.name], strict=True) if not path.exists()],
+            "summary": summaries[row.name],
+            "met": met,
+            "all_met": all(met.values()),
+            "deviations": list(row.deviations),
+        }
+        write_aside(folder / f"{row.name}.json", _json(result))
+        merged.append(result)
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text())
+    except ValueError:
+        table = None
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: damaged, expected a JSON object; remove it and run again")
+    return table
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    summary = {}
+    for measure in runs[0]["measures"] if runs else ():
+        values = [run["measures"][measure] for run in runs if measure in run["measures"]]
+        summary[measure] = {
+            "n": len(values),
+            "mean": statistics.fmean(values),
+            "median": statistics.median(values),
+            "min": min(values),
+            "max": max(values),
+        }
+    return summary
+
+
+def _goal(goal: Goal, summaries: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """The goal as a result row has it; a goal against rivals is a figure once all of them are there."""
+    entry: dict[str, Any] = {"measure": goal.measure, "unit": goal.unit}
+    if goal.rivals:
+        means = [summaries[rival][goal.measure]["mean"] for rival in goal.rivals if summaries[rival]]
+        return {**entry, "rivals": list(goal.rivals), "at_most": min(means) if len(means) == len(goal.rivals) else None}
+    if goal.at_least is not None:
+        return {**entry, "at_least": goal.at_least}
+    return {**entry, "at_most": goal.at_most}
+
+
+def _met(goal: dict[str, Any], summary: dict[str, dict[str, float]]) -> bool:
+    """Whether the mean reaches the goal; never, as long as there is no mean or no figure."""
+    if goal["measure"] not in summary:
+        return False
+    mean = summary[goal["measure"]]["mean"]
+    if "at_least" in goal:
+        return mean >= goal["at_least"]
+    return goal["at_most"] is not None and mean <= goal["at_most"]
+
+
+# --- What is printed -------------------------------------------------------------------------------
+
+
+def _in_short(run: dict[str, Any]) -> str:
+    measures = ", ".join(f"{measure} {value:.4g}" for measure, value in run["measures"].items())
+    return f"{measures} ({run['seconds']:.1f} s)"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

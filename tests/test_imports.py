@@ -1,0 +1,121 @@
+"""Imports point one way, and what must start quickly imports no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import carousel
+
+SOURCE = Path(carousel.__file__).parent
+
+# What each place may import besides itself; docs/architecture.md draws the same.
+FOUNDATION = {"errors", "files", "batch", "task", "cell"}
+CELLS = FOUNDATION | {"cells", "engine"}
+LEARNING = CELLS | {"loop", "nn", "learn", "train"}
+MAY_IMPORT = {
+    "errors": set(),
+    "files": {"errors"},
+    "batch": {"errors"},
+    "cell": {"errors"},
+    "task": {"errors", "batch"},
+    "cells": {"errors", "cell"},
+    "engine": {"errors", "cell"},
+    "loop": {"errors", "cell", "engine"},
+    "nn": CELLS | {"loop"},
+    "learn": CELLS | {"loop", "nn"},
+    "train": CELLS | {"loop", "nn", "learn"},
+    "tasks": {"errors", "files", "batch", "task"},
+    "data": {"errors", "files", "batch", "task"},
+    "models": CELLS,
+    "jobs": LEARNING | {"tasks", "data", "models"},
+    "recipes": LEARNING | {"tasks", "data", "models", "jobs"},
+    "report": LEARNING | {"tasks", "data", "models", "jobs", "recipes"},
+    "cli": LEARNING | {"tasks", "data", "models", "jobs", "recipes", "report"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+
+def place(module):
+    """The part of the house that a module carousel.<place>... belongs to; "__init__" for the package itself."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imports(path):
+    """Every module of carousel that a file imports, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write relative imports in full"
+            # `from carousel import loop` imports a part; `from carousel.loop import scan` is named by its module.
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "carousel" else [node.module]
+        else:
+            continue
+        yield from (name for name in names if name == "carousel" or name.startswith("carousel."))
+
+
+def upward(where, imported):
+    """Whether an import goes against the direction; names that the package offers lazily count as what they stand for."""
+    target = place(imported)
+    target = carousel._HOME.get(target, target)
+    return target not in {where, "__init__", "__version__"} and target not in MAY_IMPORT[where]
+
+
+def test_imports_point_one_way():
+    wrong = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        wrong += [f"{'/'.join(parts)} imports {name}" for name in imports(path) if upward(parts[0], name)]
+    assert not wrong
+
+
+def test_every_place_is_on_the_list():
+    places = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert places <= set(MAY_IMPORT)
+
+
+def test_the_list_has_no_circle():
+    seen = set()
+    while len(seen) < len(MAY_IMPORT):
+        ready = {name for name, below in MAY_IMPORT.items() if name not in seen and (below & set(MAY_IMPORT)) <= seen}
+        assert ready, f"a circle among {sorted(set(MAY_IMPORT) - seen)}"
+        seen |= ready
+
+
+@pytest.mark.parametrize(
+    ("where", "imported", "expected"),
+    [
+        ("cells", "carousel.loop", True),
+        ("tasks", "carousel.cells", True),
+        ("cells", "carousel.scan", True),
+        ("cells", "carousel.cell", False),
+        ("learn", "carousel.scan", False),
+        ("cli", "carousel.report.html", False),
+    ],
+)
+def test_an_upward_import_is_found(where, imported, expected):
+    assert upward(where, imported) is expected
+
+
+def test_imports_are_read_from_all_places(tmp_path):
+    file = tmp_path / "module.py"
+    file.write_text("import carousel.loop\nfrom carousel import nn, scan\ndef f():\n    from carousel.cells.gru import GRU\n")
+    assert list(imports(file)) == ["carousel.loop", "carousel.nn", "carousel.scan", "carousel.cells.gru"]
+
+
+@pytest.mark.parametrize("module", ["carousel", "carousel.cli", "carousel.recipes", "carousel.__main__"])
+def test_imports_no_torch(module):
+    script = f"import sys, {module}; print([name for name in ('torch', 'numpy', 'matplotlib', 'polars') if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_every_offered_name_is_there():
+    for name in carousel.__all__:
+        assert name in dir(carousel)
+    with pytest.raises(AttributeError, match="module 'carousel' has no attribute 'nothing'"):
+        _ = carousel.nothing
