@@ -1,0 +1,148 @@
+"""compile_loop: the door to the native lowering."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from carousel.engine.ir import Loop, Value
+from carousel.engine.native import jit, threads
+from carousel.engine.native.lower import WORDS, Program
+from carousel.engine.native.routine import ALIGNMENT
+
+FIRST_CACHE = 32 * 2**10
+"""Bytes of scratch that a block of rows may take before it is made smaller; a core's first cache."""
+
+SECOND_CACHE = 256 * 2**10
+"""The same where the rows of a block share the reading of large matrices; half a core's second cache."""
+
+LEAST_ROWS, MOST_ROWS = 6, 64
+"""Bounds of a block: a tile of the matrix kernel, and as many as pay for reading a matrix."""
+
+PACKED_ALONE = 64 * 2**10
+"""Bytes of packed matrices that one thread packs sooner than a team is called together."""
+
+
+def compile_loop(loop: Loop, vector_width: int | None = None) -> CompiledLoop:
+    """A loop made ready to run natively; the machine code is made (or fetched from disk) at the first run.
+
+    Args:
+        loop:          the recurrence.
+        vector_width:  float32 lanes of a vector, 4, 8 or 16; None for the host's.
+
+    Raises:
+        InputError: an operation or element type that has no lowering, by its kind and line.
+    """
+    return CompiledLoop(loop, vector_width or jit.vector_bits() // 32)
+
+
+class CompiledLoop:
+    """A loop as machine code; one object may be run by several threads at once."""
+
+    def __init__(self, loop: Loop, width: int) -> None:
+        self.loop, self.width = loop, width
+        self._variants = {single: _Variant(loop, width, single) for single in (True, False)}
+
+    def run(self, buffers: Sequence[int], offsets: int, T: int, B: int, threads: int) -> None:
+        """Run all steps of all rows.
+
+        Args:
+            buffers:  addresses, in the order that `Loop` gives.
+            offsets:  address of the (T + 1,) int64 offsets.
+            T, B:     steps and rows.
+            threads:  the most threads to use, at least 1; `summed` buffers have so many parts.
+        """
+        if T == 0 or B == 0:
+            return
+        rows = -(-B // threads)
+        variant = self._variants[rows == 1]
+        variant.run(buffers, offsets, T, B, threads)
+
+    def llvm_ir(self, rows: str = "many") -> str:
+        """The LLVM text for blocks of "one" row or of "many"."""
+        return Program(self.loop, self.width, rows == "one").text()
+
+
+class _Variant:
+    """The code for blocks of one row, or of many."""
+
+    def __init__(self, loop: Loop, width: int, single: bool) -> None:
+        self.loop, self.width, self.single = loop, width, single
+        self.program = Program(loop, width, single)
+        self.matrix_bytes = sum(p.packed * p.dtype.itemsize for p in self.program.products.values() if not p.is_small)
+        self._library: jit.Library | None = None
+
+    def _load(self) -> None:
+        key = f"{_sources()}\n{canonical(self.loop)}\nwidth {self.width}, single {self.single}"
+        library = jit.load(key, ["run", "pack"], self.program.text)
+        self._run = threads.Function(library.addresses["run"])
+        self._pack = threads.Function(library.addresses["pack"])
+        self._library = library
+
+    def run(self, buffers: Sequence[int], offsets: int, T: int, B: int, most: int) -> None:
+        if self._library is None:
+            self._load()
+        assert self._library is not None
+        block, team = self._division(B, most)
+        packed = self.program.packed_bytes
+        memory = np.empty(packed + team * block * self.program.scratch_bytes + ALIGNMENT, np.uint8)
+        start = -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+        words = (ctypes.c_int64 * (len(WORDS) + len(buffers)))(T, B, team, block, offsets, start + packed, start, *buffers)
+        arguments = ctypes.addressof(words)
+        if packed:
+            if packed <= PACKED_ALONE:
+                words[2] = 1
+                self._pack(arguments, 0)
+                words[2] = team
+            else:
+                threads.run(self._library.addresses["pack"], self._pack, arguments, team)
+        threads.run(self._library.addresses["run"], self._run, arguments, team)
+
+    def _division(self, B: int, most: int) -> tuple[int, int]:
+        """(rows of a block, threads): every thread has as many blocks as the others, if it can be."""
+        if self.single:
+            return 1, min(B, most)
+        scratch = max(self.program.scratch_bytes, 1)
+        bound = SECOND_CACHE if self.matrix_bytes > FIRST_CACHE else FIRST_CACHE
+        largest = max(LEAST_ROWS, min(MOST_ROWS, bound // scratch))
+        team = min(B, most)
+        rounds = -(-B // (team * largest))
+        return -(-B // (team * rounds)), team
+
+
+@cache
+def _sources() -> str:
+    """A digest of this package's own code, which the machine code depends on."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def canonical(loop: Loop) -> str:
+    """All that the code depends on, with values numbered in order, whatever their names."""
+    numbers: dict[Value, int] = {}
+
+    def name(given: object) -> str:
+        if not isinstance(given, Value):
+            return f"{type(given).__name__} {given!r}"
+        if given not in numbers:
+            numbers[given] = len(numbers)
+        return f"%{numbers[given]} {given.dtype} {given.shape}"
+
+    lines = [f"reverse {loop.reverse}"]
+    for stem in ("shared", "per_row", "per_step"):
+        lines.append(f"{stem} {[name(value) for value in getattr(loop, stem)]}")
+    lines.append(f"before {[name(carry.before) for carry in loop.carried]}")
+    for op in loop.ops:
+        attributes = sorted((key, str(value)) for key, value in op.attributes.items())
+        lines.append(f"{op.kind} {[name(given) for given in op.inputs]} {attributes} -> {name(op.output)}")
+    lines.append(f"after {[name(carry.after) for carry in loop.carried]}")
+    for stem in ("written", "summed", "row_summed"):
+        lines.append(f"{stem} {[name(value) for value in getattr(loop, stem)]}")
+    return "\n".join(lines)

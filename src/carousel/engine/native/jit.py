@@ -1,0 +1,187 @@
+"""From LLVM's text to functions in this process, by way of an object file kept on disk.
+
+`load` answers in a few milliseconds where the object is at hand; else it calls for the text,
+optimises it for the host, and keeps the object under its key. Entries are written aside and then
+renamed, so several processes may start at once; each begins with a digest of its contents, so a
+damaged one is noticed and built anew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import llvmlite
+import llvmlite.binding as llvm
+
+CACHE_BYTES = 256 * 2**20
+"""The folder's bound; the entries used longest ago go first."""
+
+DIGEST = hashlib.sha256().digest_size
+
+_lock = threading.Lock()  # LLVM's front door here is not made for several threads
+_count = 0
+
+
+@cache
+def host() -> tuple[str, str]:
+    """(name, features) of this machine's processor, as LLVM writes them."""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+@cache
+def vector_bits() -> int:
+    """The width of this machine's vector registers."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 512
+    return 256 if features.get("avx2") else 128
+
+
+@cache
+def _target_machine() -> llvm.TargetMachine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    name, features = host()
+    return target.create_target_machine(cpu=name, features=features, opt=2, reloc="pic", codemodel="small", jit=True)
+
+
+@cache
+def _linker() -> llvm.LLJIT:
+    _target_machine()
+    return llvm.create_lljit_compiler()
+
+
+@cache
+def _symbols() -> dict[str, int]:
+    libm, process = ctypes.CDLL(ctypes.util.find_library("m")), ctypes.CDLL(None)
+    found = {name: getattr(libm, name) for name in LIBM} | {name: getattr(process, name) for name in LIBC}
+    return {name: address(function) for name, function in found.items()}
+
+
+def address(function: ctypes._CFuncPtr) -> int:
+    """Where a C function begins."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def compile_text(text: str) -> bytes:
+    """The object file of a module of LLVM's text, optimised for this machine."""
+    with _lock:
+        machine = _target_machine()
+        module = llvm.parse_assembly(text)
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        # The vectors are explicit: LLVM's own vectorisers would only cost time.
+        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        options.loop_vectorization = False
+        options.slp_vectorization = False
+        options.loop_interleaving = False
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
+        return machine.emit_object(module)
+
+
+class Library:
+    """Functions loaded into this process; they stay as long as this object does."""
+
+    def __init__(self, image: bytes, functions: list[str], symbols: Mapping[str, int] = MappingProxyType({})) -> None:
+        global _count
+        with _lock:
+            _count += 1
+            builder = llvm.JITLibraryBuilder().add_object_img(image)
+            for name, address in {**_symbols(), **symbols}.items():
+                builder.import_symbol(name, address)
+            for name in functions:
+                builder.export_symbol(name)
+            self._tracker = builder.link(_linker(), f"carousel{_count}")
+            self.addresses = {name: self._tracker[name] for name in functions}
+
+
+LIBM = [
+    name + suffix
+    for name in ("exp", "expm1", "log", "log1p", "tanh", "pow", "sin", "cos", "erf")
+    for suffix in ("", "f")
+]  # fmt: skip
+"""What generated code may call."""
+
+LIBC = ["memcpy", "memmove", "memset"]
+"""What LLVM may call of itself where it sees a copy."""
+
+
+def load(key: str, functions: list[str], text: Callable[[], str], symbols: Mapping[str, int] = MappingProxyType({})) -> Library:
+    """The functions of the module that `key` stands for; `text()` is asked for where it is not at hand.
+
+    `symbols` are the addresses of functions it calls beside those of the C library. The key says everything that the text depends on; the processor and llvmlite are added here.
+    """
+    digest = hashlib.sha256("\n".join([key, llvmlite.__version__, *host(), sys.platform]).encode()).hexdigest()
+    folder = cache_folder()
+    image = _read(folder, digest)
+    if image is not None:
+        try:
+            return Library(image, functions, symbols)
+        except RuntimeError:  # whole, yet not what we can link: build it anew
+            pass
+    image = compile_text(text())
+    _write(folder, digest, image)
+    return Library(image, functions, symbols)
+
+
+def cache_folder() -> Path:
+    """Where objects are kept: $CAROUSEL_CACHE, else carousel/ in the user's cache folder."""
+    if given := os.environ.get("CAROUSEL_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carousel"
+
+
+def _read(folder: Path, digest: str) -> bytes | None:
+    path = folder / f"{digest}.o"
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data[DIGEST:]).digest() != data[:DIGEST]:
+        return None
+    try:
+        os.utime(path)  # the bound drops what was used longest ago
+    except OSError:
+        pass
+    return data[DIGEST:]
+
+
+def _write(folder: Path, digest: str, image: bytes) -> None:
+    """Keep an object; a folder that cannot be written costs only the next process's time."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
+            file.write(hashlib.sha256(image).digest() + image)
+        os.replace(file.name, folder / f"{digest}.o")
+        _drop_oldest(folder)
+    except OSError:
+        return
+
+
+def _drop_oldest(folder: Path) -> None:
+    entries = []
+    for entry in folder.iterdir():
+        try:
+            status = entry.stat()
+        except FileNotFoundError:  # another process was here
+            continue
+        if entry.suffix in (".o", ".part"):
+            entries.append((status.st_mtime, status.st_size, entry))
+    excess = sum(size for _, size, _ in entries) - CACHE_BYTES
+    for _, size, entry in sorted(entries):
+        if excess <= 0:
+            break
+        entry.unlink(missing_ok=True)
+        excess -= size

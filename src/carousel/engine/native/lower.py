@@ -1,0 +1,178 @@
+"""A loop as one native function in LLVM's text.
+
+    for every block of rows of this thread:
+        for t = 0 .. T - 1 (or backwards):
+            the plan's units, one after the other, for the rows that still run
+
+The function takes its arguments as a table of 64-bit words (`WORDS`, then one word a buffer) and
+the number of its thread; block b belongs to thread b modulo threads. A second function packs the
+shared matrices before.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from carousel.engine.ir import Loop, Value
+from carousel.engine.native import jit, math, matvec, singles
+from carousel.engine.native.nest import Nest
+from carousel.engine.native.plan import Plan
+from carousel.engine.native.routine import ALIGNMENT, Routine
+from carousel.engine.native.text import Text
+
+WORDS = ["T", "B", "threads", "block", "offsets", "scratch", "packed"]
+"""The words before the buffers; `scratch` and `packed` are addresses of memory for this call."""
+
+INTRINSICS = """
+declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+"""
+
+
+class Program:
+    """The native text of a loop for blocks of one row or of many, and the memory that it needs.
+
+    Attributes:
+        scratch_bytes:  of a row of a block.
+        packed_bytes:   of all packed matrices.
+    """
+
+    def __init__(self, loop: Loop, width: int, single: bool) -> None:
+        self.loop = loop
+        self.routine = Routine(Plan.of(loop), width, single)
+        self.scratch_bytes = self.routine.scratch_bytes
+        self._lay_out_matrices()
+
+    def _lay_out_matrices(self) -> None:
+        """Give every packed matrix its place, and a name in the function."""
+        self.products: dict[tuple[Value, bool], matvec.Product] = {}
+        for op in self.routine.matvecs():
+            self.products.setdefault(
+                (op.values[0], op.attributes["transposed"]), self.routine.product(op.values[0], op.attributes["transposed"])
+            )
+        self.routine.packed = {key: f"%packed{number}" for number, key in enumerate(self.products)}
+        self.packed_offsets, self.packed_bytes = [], 0
+        for product in self.products.values():
+            self.packed_offsets.append(self.packed_bytes)
+            self.packed_bytes += -(-product.packed * product.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+
+    def text(self) -> str:
+        """The whole module."""
+        run = self._run()
+        kernels = {(product.kind, product.lanes) for product in self.products.values() if not product.is_small}
+        return "\n".join(
+            [
+                INTRINSICS,
+                *math.c_declarations(),
+                *self.routine.functions.values(),
+                *(matvec.kernel(*key) for key in sorted(kernels)),
+                self._pack(),
+                run,
+            ]
+        )
+
+    def _head(self, text: Text) -> None:
+        """Fetch the arguments."""
+        lists = (
+            ("shared", self.loop.shared),
+            ("per_row", self.loop.per_row),
+            ("per_step", self.loop.per_step),
+            ("carried", self.loop.carried),
+            ("written", self.loop.written),
+            ("summed", self.loop.summed),
+            ("row_summed", self.loop.row_summed),
+        )
+        for number, name in enumerate(WORDS):
+            address = text.at("%arguments", number, "i64")
+            text.line(f"%{name} = load {'ptr' if name in ('offsets', 'scratch', 'packed') else 'i64'}, ptr {address}")
+        number = len(WORDS)
+        for stem, values in lists:
+            for index in range(len(values)):
+                name = f"%{stem}{index}" if stem == "shared" else f"%all_{stem}{index}"
+                text.line(f"{name} = load ptr, ptr {text.at('%arguments', number, 'i64')}")
+                number += 1
+        for index, offset in enumerate(self.packed_offsets):
+            text.line(f"%packed{index} = getelementptr inbounds i8, ptr %packed, i64 {offset}")
+
+    def _pack(self) -> str:
+        text = Text()
+        self._head(text)
+        shared = {value: f"%shared{number}" for number, value in enumerate(self.loop.shared)}
+        for index, ((weights, _), product) in enumerate(self.products.items()):
+            matvec.pack(text, product, shared[weights], f"%packed{index}", "%thread", "%threads")
+        text.line("ret void")
+        return "\n".join(["define void @pack(ptr %arguments, i64 %thread) nounwind {", "entry:", *text.lines, "}"])
+
+    def _run(self) -> str:
+        routine, text, loop = self.routine, self.routine.text, self.loop
+        self._head(text)
+        for index, value in enumerate(loop.summed):
+            self._base("summed", index, value, text.mul("%thread", prod(value.shape)))
+        scratch = text.mul("%thread", text.mul("%block", routine.scratch_bytes))
+        text.line(f"%own = getelementptr inbounds i8, ptr %scratch, i64 {scratch}")
+        for value, (start, _) in routine.scratch.items():
+            if not routine.is_local(value):
+                place = text.mul("%block", start)
+                text.line(f"{routine.scratch_names[value]} = getelementptr inbounds i8, ptr %own, i64 {place}")
+        blocks = text.new(f"sdiv i64 {text.add('%B', text.new('sub i64 %block, 1'))}, %block")
+        with text.loop("%thread", blocks, "%threads") as block:
+            first = text.mul(block, "%block")
+            self._block(first)
+        text.line("ret void")
+        wide = ' "prefer-vector-width"="512"' if jit.vector_bits() == 512 else ""
+        head = f"define void @run(ptr %arguments, i64 %thread) nounwind{wide} {{"
+        local = [
+            f"  {routine.scratch_names[value]} = alloca [{max(elements, 1)} x {routine.memory_type(value.dtype)}], align {ALIGNMENT}"
+            for value, (_, elements) in routine.scratch.items()
+            if routine.is_local(value)
+        ]
+        return "\n".join([head, "entry:", *local, *routine.locals, *text.lines, "}"])
+
+    def _block(self, first: int | str) -> None:
+        """All steps of the rows from `first`."""
+        text, loop, routine = self.routine.text, self.loop, self.routine
+        rows = text.minimum("%block", text.new(f"sub i64 %B, {first}"))
+        for stem, values in (("per_row", loop.per_row), ("row_summed", loop.row_summed)):
+            for index, value in enumerate(values):
+                self._base(stem, index, value, text.mul(first, prod(value.shape)))
+        copies = []
+        for index, carry in enumerate(loop.carried):
+            value = carry.before
+            if not routine.is_local(value):
+                self._base("carried", index, value, text.mul(first, prod(value.shape)))
+                continue
+            kind, size = routine.memory_type(value.dtype), prod(value.shape)
+            routine.locals.append(f"  %carried{index} = alloca [{max(size, 1)} x {kind}], align {ALIGNMENT}")
+            outside = text.at(f"%all_carried{index}", text.mul(first, size), kind)
+            copies.append((f"%carried{index}", outside, size * value.dtype.itemsize))
+        for inside, outside, size in copies:
+            text.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {inside}, ptr {outside}, i64 {size}, i1 false)")
+        with text.loop(0, "%T") as count:
+            self._step(first, rows, count)
+        for inside, outside, size in copies:
+            text.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {outside}, ptr {inside}, i64 {size}, i1 false)")
+
+    def _step(self, first: int | str, rows: str, count: int | str) -> None:
+        text, loop = self.routine.text, self.loop
+        t = text.new(f"sub i64 {text.new('sub i64 %T, 1')}, {count}") if loop.reverse else count
+        start = text.new(f"load i64, ptr {text.at('%offsets', t, 'i64')}")
+        stop = text.new(f"load i64, ptr {text.at('%offsets', text.add(t, 1), 'i64')}")
+        running = text.new(f"sub i64 {text.new(f'sub i64 {stop}, {start}')}, {first}")
+        text.line(f"%active = call i64 @llvm.smin.i64(i64 {running}, i64 {rows})")
+        with text.when(text.new("icmp sgt i64 %active, 0")):
+            place = text.add(start, first)
+            for stem, values in (("per_step", loop.per_step), ("written", loop.written)):
+                for index, value in enumerate(values):
+                    self._base(stem, index, value, text.mul(place, prod(value.shape)))
+            for unit in self.routine.plan.units:
+                if unit.shape is None:
+                    singles.write(self.routine, unit.ops[0])
+                else:
+                    Nest(self.routine, unit).write()
+
+    def _base(self, stem: str, index: int, value: Value, elements: int | str) -> None:
+        """Name the address where this block's part of a buffer begins."""
+        kind = self.routine.memory_type(value.dtype)
+        self.routine.text.line(f"%{stem}{index} = getelementptr inbounds {kind}, ptr %all_{stem}{index}, i64 {elements}")

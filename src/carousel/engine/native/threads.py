@@ -1,0 +1,98 @@
+"""Native functions on several threads, on the OpenMP runtime that PyTorch has loaded.
+
+Two OpenMP runtimes in one process fight over the cores, so this links to none: it looks for
+PyTorch's by name. Where there is none, Python's threads do it (a native call frees the interpreter).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from carousel.engine.native import jit
+
+Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+"""A native function of (arguments, number of the thread)."""
+
+MEMBER = """
+declare i32 @omp_get_thread_num()
+declare i32 @omp_get_num_threads()
+
+; What every thread of a team runs: task = (function, arguments, threads). A runtime may give fewer
+; threads than were asked for, so each takes every n-th number.
+define void @member(ptr %task) nounwind {
+entry:
+  %function = load ptr, ptr %task
+  %arguments.at = getelementptr inbounds i64, ptr %task, i64 1
+  %arguments = load ptr, ptr %arguments.at
+  %threads.at = getelementptr inbounds i64, ptr %task, i64 2
+  %threads = load i64, ptr %threads.at
+  %own = call i32 @omp_get_thread_num()
+  %team = call i32 @omp_get_num_threads()
+  %first = sext i32 %own to i64
+  %step = sext i32 %team to i64
+  br label %head
+head:
+  %thread = phi i64 [ %first, %entry ], [ %next, %body ]
+  %more = icmp slt i64 %thread, %threads
+  br i1 %more, label %body, label %done
+body:
+  call void %function(ptr %arguments, i64 %thread)
+  %next = add i64 %thread, %step
+  br label %head
+done:
+  ret void
+}
+"""
+
+
+def run(address: int, function: ctypes._CFuncPtr, arguments: int, threads: int) -> None:
+    """Call the native function with the thread numbers 0 .. threads - 1, side by side."""
+    if threads == 1:
+        function(arguments, 0)
+        return
+    team = _team()
+    if team is None:
+        list(_pool(threads).map(lambda thread: function(arguments, thread), range(threads)))
+        return
+    parallel, member = team
+    task = (ctypes.c_int64 * 3)(address, arguments, threads)
+    parallel(member, ctypes.addressof(task), threads, 0)
+
+
+@cache
+def _team() -> tuple[ctypes._CFuncPtr, int] | None:
+    """(GOMP_parallel of the loaded runtime, what its threads are to run)."""
+    import torch  # noqa: F401  (it brings the runtime)
+
+    runtime = _loaded_runtime()
+    if runtime is None:
+        return None
+    parallel = runtime.GOMP_parallel
+    parallel.restype, parallel.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    symbols = {name: jit.address(getattr(runtime, name)) for name in ("omp_get_thread_num", "omp_get_num_threads")}
+    library = jit.load("member\n" + MEMBER, ["member"], lambda: MEMBER, symbols)
+    _keep.append(library)
+    return parallel, library.addresses["member"]
+
+
+_keep: list[jit.Library] = []
+
+
+def _loaded_runtime() -> ctypes.CDLL | None:
+    try:
+        with open("/proc/self/maps") as maps:
+            paths = {line.split(maxsplit=5)[5].strip() for line in maps if "omp" in line and ".so" in line}
+    except OSError:
+        return None
+    for path in sorted(paths):
+        library = ctypes.CDLL(path)
+        if hasattr(library, "GOMP_parallel"):
+            return library
+    return None
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="carousel")
