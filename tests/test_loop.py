@@ -21,6 +21,12 @@ def backend(request):
     return request.param
 
 
+@pytest.fixture(params=["auto", "eager"])
+def any_level(request):
+    """The backends that work inside every transform of PyTorch; the native one refuses, see below."""
+    return request.param
+
+
 @pytest.fixture
 def lstm():
     return build("lstm")
@@ -42,11 +48,11 @@ def test_second_derivatives(lstm, backend):
     assert torch.autograd.gradgradcheck(lambda x: carousel.scan(lstm, x, lengths=[3, 1, 2], backend=backend)[0], (x,))
 
 
-def test_forward_mode(lstm, backend):
+def test_forward_mode(lstm, any_level):
     x, tangent = x64(3, 3, 2), x64(3, 3, 2)
 
     def outputs(x):
-        return carousel.scan(lstm, x, lengths=[3, 1, 2], backend=backend)[0]
+        return carousel.scan(lstm, x, lengths=[3, 1, 2], backend=any_level)[0]
 
     _, derivative = torch.func.jvp(outputs, (x,), (tangent,))
     step = 1e-6
@@ -55,34 +61,53 @@ def test_forward_mode(lstm, backend):
     torch.testing.assert_close(derivative, expected, rtol=1e-6, atol=1e-8)
 
 
-def test_jacobians_both_ways(lstm, backend):
+def test_jacobians_both_ways(lstm, any_level):
     def last(x):
-        return carousel.scan(lstm, x, backend=backend)[1].h
+        return carousel.scan(lstm, x, backend=any_level)[1].h
 
     x = x64(3, 3, 2)
     torch.testing.assert_close(torch.func.jacrev(last)(x), torch.func.jacfwd(last)(x))
 
 
-def test_vmap_over_a_scan(lstm, backend):
+def test_vmap_over_a_scan(lstm, any_level):
     def outputs(x):
-        return carousel.scan(lstm, x, lengths=[3, 0, 2], backend=backend)[0]
+        return carousel.scan(lstm, x, lengths=[3, 0, 2], backend=any_level)[0]
 
     many = x64(4, 3, 3, 2)
     torch.testing.assert_close(torch.vmap(outputs)(many), torch.stack([outputs(x) for x in many]))
 
 
-def test_gradients_of_one_sequence_each(lstm, backend):
+def test_gradients_of_one_sequence_each(lstm, any_level):
     parameters = dict(lstm.named_parameters())
 
     def loss(parameters, x):
-        outputs, _ = torch.func.functional_call(Scan(lstm, backend), {f"cell.{k}": v for k, v in parameters.items()}, (x[:, None],))
+        outputs, _ = torch.func.functional_call(
+            Scan(lstm, any_level), {f"cell.{k}": v for k, v in parameters.items()}, (x[:, None],)
+        )
         return outputs.square().sum()
 
     x = x64(4, 3, 2)
     each = torch.vmap(torch.func.grad(loss), in_dims=(None, 1))(parameters, x)
-    whole = torch.autograd.grad(carousel.scan(lstm, x, backend=backend)[0].square().sum(), list(parameters.values()))
+    whole = torch.autograd.grad(carousel.scan(lstm, x, backend=any_level)[0].square().sum(), list(parameters.values()))
     for name, gradient in zip(parameters, whole, strict=True):
         torch.testing.assert_close(each[name].sum(0), gradient)
+
+
+def test_native_refuses_what_it_cannot_differentiate(lstm):
+    x = x64(2, 3, 2)
+
+    def outputs(x):
+        return carousel.scan(lstm, x, backend="native")[0]
+
+    with pytest.raises(InputError, match=r"'native' does not apply: .*torch.func transform"):
+        torch.func.jacrev(outputs)(x)
+    with pytest.raises(InputError, match=r"'native' does not apply: .*torch.func transform"):
+        torch.vmap(outputs)(x[None])
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        with pytest.raises(InputError, match=r"'native' does not apply: forward-mode"):
+            outputs(dual)
+        torch.testing.assert_close(outputs(x), carousel.scan(lstm, x, backend="eager")[0])
 
 
 class Scan(nn.Module):

@@ -51,21 +51,21 @@ class Scaled(Cell):
 
 def last(cell, T=2, B=3):
     """The final state after T inputs of one."""
-    return carousel.scan(cell, torch.ones(T, B, 2))[1]
+    return carousel.scan(cell, torch.ones(T, B, 2), backend="eager")[1]
 
 
 def test_other_batch_sizes_and_lengths_need_no_second_trace(traces):
     cell = LSTM(2, 3)
     for T, B in ((4, 3), (2, 1), (7, 0), (1, 8)):
-        carousel.scan(cell, torch.randn(T, B, 2))
-    carousel.scan(cell, torch.randn(4, 3, 2), lengths=[1, 2, 4])
+        carousel.scan(cell, torch.randn(T, B, 2), backend="eager")
+    carousel.scan(cell, torch.randn(4, 3, 2), lengths=[1, 2, 4], backend="eager")
     assert len(traces) == 1
 
 
 def test_layer_norm_asks_for_the_batch_size_and_still_has_one_graph(traces):
     cell = LSTM(2, 3, layer_norm=True)
     for B in (3, 1, 0, 8):
-        carousel.scan(cell, torch.randn(2, B, 2))
+        carousel.scan(cell, torch.randn(2, B, 2), backend="eager")
     assert traces == [5, 7]
 
 
@@ -77,7 +77,7 @@ def test_a_step_whose_graph_holds_the_batch_size_is_traced_for_each(traces):
 
     cell, x = Grouped(), torch.randn(2, 3, 2)
     for B in (3, 2, 3):
-        outputs, _ = carousel.scan(cell, x[:, :B])
+        outputs, _ = carousel.scan(cell, x[:, :B], backend="eager")
         torch.testing.assert_close(outputs[0], nn.functional.group_norm(x[0, :B], 1))
     assert traces == [5, 7, None] * 2
 
@@ -85,7 +85,7 @@ def test_a_step_whose_graph_holds_the_batch_size_is_traced_for_each(traces):
 def test_two_cells_of_one_kind_share_a_graph_not_weights(traces):
     first, second = Elman(2, 3), Elman(2, 3)
     x = torch.randn(2, 3, 2)
-    assert not torch.equal(carousel.scan(first, x)[0], carousel.scan(second, x)[0])
+    assert not torch.equal(carousel.scan(first, x, backend="eager")[0], carousel.scan(second, x, backend="eager")[0])
     assert len(traces) == 1
 
 
@@ -141,10 +141,10 @@ def test_a_submodules_attribute_is_seen():
     cell = carousel.Stack(Elman(2, 2), readout=nn.Sequential(nn.Linear(2, 2), nn.LeakyReLU(0.1))).eval()
     nn.init.constant_(cell.readout[0].bias, -5.0)
     x = torch.randn(3, 4, 2)
-    before, _ = carousel.scan(cell, x)
+    before, _ = carousel.scan(cell, x, backend="eager")
     cell.readout[1].negative_slope = 1.0
-    after, _ = carousel.scan(cell, x)
-    torch.testing.assert_close(after, cell.readout[0](carousel.scan(cell.cells[0], x)[0]))
+    after, _ = carousel.scan(cell, x, backend="eager")
+    torch.testing.assert_close(after, cell.readout[0](carousel.scan(cell.cells[0], x, backend="eager")[0]))
     assert not torch.equal(before, after)
 
 
@@ -188,10 +188,10 @@ def test_a_changed_class_attribute_is_seen(monkeypatch):
 def test_changed_weights_need_no_trace(traces):
     cell = Elman(2, 3)
     x = torch.ones(2, 3, 2)
-    carousel.scan(cell, x)
+    carousel.scan(cell, x, backend="eager")
     with torch.no_grad():
         cell.W.zero_(), cell.U.zero_(), cell.b.fill_(1.0)
-    torch.testing.assert_close(carousel.scan(cell, x)[0], torch.full((2, 3, 3), 1.0).tanh())
+    torch.testing.assert_close(carousel.scan(cell, x, backend="eager")[0], torch.full((2, 3, 3), 1.0).tanh())
     assert len(traces) == 1
 
 
@@ -236,7 +236,7 @@ def test_a_change_in_place_is_refused(victim):
     cell = Writing()
     inputs = torch.ones(2, 3, 2)
     with pytest.raises(InputError, match=r"Writing.step changes an argument, the state or a parameter in place"):
-        carousel.scan(cell, inputs)
+        carousel.scan(cell, inputs, backend="eager")
     assert torch.equal(inputs, torch.ones(2, 3, 2))
     assert torch.equal(cell.w, torch.ones(2))
 

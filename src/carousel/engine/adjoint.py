@@ -105,7 +105,9 @@ def _elementwise(rule: Callable[..., tuple[Value | None, ...]]) -> Rule:
 
     def with_broadcast(b: Builder, op: Op, g: Value) -> tuple[Value | None, ...]:
         cotangents = rule(b, g, op.output, *op.inputs)
-        return tuple(c if c is None else _like(b, _full(b, c, op.output), item) for c, item in zip(cotangents, op.inputs, strict=True))
+        return tuple(
+            c if c is None else _like(b, _full(b, c, op.output), item) for c, item in zip(cotangents, op.inputs, strict=True)
+        )
 
     return with_broadcast
 
@@ -277,9 +279,7 @@ def _scatter_add(b: Builder, op: Op, g: Value) -> tuple[None, Value]:
     return None, b.emit("gather", g, op.values[0], axis=op.attributes["axis"])
 
 
-_FLAT = (
-    "sign floor logical_not eq ne lt le gt ge logical_and logical_or argmax argmin argsort".split()  # noqa: SIM905
-)
+_FLAT = "sign floor logical_not eq ne lt le gt ge logical_and logical_or argmax argmin argsort".split()
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_FLAT, _no_gradient),

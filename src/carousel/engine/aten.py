@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -72,7 +73,9 @@ def _bounds(x: Value, axis: int, start: int | None, stop: int | None, step: int)
     return axis, start, max(stop, start), step
 
 
-def _sliced(b: Builder, out: Tensor, x: Value, axis: int = 0, start: int | None = None, stop: int | None = None, step: int = 1) -> Value:
+def _sliced(
+    b: Builder, out: Tensor, x: Value, axis: int = 0, start: int | None = None, stop: int | None = None, step: int = 1
+) -> Value:
     return _slice(b, x, *_bounds(x, axis, start, stop, step))
 
 
@@ -87,7 +90,7 @@ def _split(b: Builder, out: Sequence[Tensor], x: Value, sizes: Any, axis: int = 
     starts = [0]
     for part in out:
         starts.append(starts[-1] + part.shape[axis])
-    return tuple(_slice(b, x, axis, start, stop) for start, stop in zip(starts, starts[1:], strict=False))
+    return tuple(_slice(b, x, axis, start, stop) for start, stop in pairwise(starts))
 
 
 def _unbind(b: Builder, out: Sequence[Tensor], x: Value, axis: int = 0) -> tuple[Value, ...]:
@@ -152,7 +155,14 @@ def _padded(b: Builder, out: Tensor, x: Value, sizes: Sequence[int], fill: float
 
 
 def _slice_scatter(
-    b: Builder, out: Tensor, x: Value, source: Value, axis: int = 0, start: int | None = None, stop: int | None = None, step: int = 1
+    b: Builder,
+    out: Tensor,
+    x: Value,
+    source: Value,
+    axis: int = 0,
+    start: int | None = None,
+    stop: int | None = None,
+    step: int = 1,
 ) -> Value:
     axis, start, stop, step = _bounds(x, axis, start, stop, step)
     if stop - start == x.shape[axis] and step == 1:
@@ -478,7 +488,9 @@ def _logsumexp(b: Builder, out: Tensor, x: Value, axes: Any, keepdim: bool = Fal
     return _kept(b, out, b.emit("add", b.emit("log", total), largest))
 
 
-def _vector_norm(b: Builder, out: Tensor, x: Value, order: float = 2, axes: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+def _vector_norm(
+    b: Builder, out: Tensor, x: Value, order: float = 2, axes: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Value:
     axes = _axes(x, axes)
     if order == 1:
         return _kept(b, out, b.emit("sum", b.emit("abs", x), axes=axes))
@@ -495,16 +507,22 @@ def _cumsum(b: Builder, out: Tensor, x: Value, axis: int, *, dtype: torch.dtype 
     return b.emit("cumsum", _cast_to(b, x, out.dtype), axis=_axis(x, axis)) if x.shape else _cast_to(b, x, out.dtype)
 
 
-def _sort(b: Builder, out: Sequence[Tensor], x: Value, axis: int = -1, descending: bool = False, *, stable: bool = False) -> tuple[Value, Value]:
+def _sort(
+    b: Builder, out: Sequence[Tensor], x: Value, axis: int = -1, descending: bool = False, *, stable: bool = False
+) -> tuple[Value, Value]:
     order = b.emit("argsort", x, axis=_axis(x, axis), descending=descending)
     return b.emit("gather", x, order, axis=_axis(x, axis)), order
 
 
-def _sort_stable(b: Builder, out: Sequence[Tensor], x: Value, *, stable: bool = False, dim: int = -1, descending: bool = False) -> tuple[Value, Value]:
+def _sort_stable(
+    b: Builder, out: Sequence[Tensor], x: Value, *, stable: bool = False, dim: int = -1, descending: bool = False
+) -> tuple[Value, Value]:
     return _sort(b, out, x, dim, descending)
 
 
-def _topk(b: Builder, out: Sequence[Tensor], x: Value, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Value, Value]:
+def _topk(
+    b: Builder, out: Sequence[Tensor], x: Value, k: int, axis: int = -1, largest: bool = True, sorted: bool = True
+) -> tuple[Value, Value]:
     axis = _axis(x, axis)
     order = _slice(b, b.emit("argsort", x, axis=axis, descending=largest), axis, 0, k)
     return b.emit("gather", x, order, axis=axis), order
@@ -626,7 +644,7 @@ def _index_add(b: Builder, out: Tensor, x: Value, axis: int, index: Value, sourc
     return b.emit("add", x, b.emit("index_add", flat, source, shape=x.shape, axis=axis))
 
 
-_SAME_NAME = "neg abs exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid relu sin cos erf floor".split()  # noqa: SIM905
+_SAME_NAME = "neg abs exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid relu sin cos erf floor".split()
 
 CONVERSIONS: dict[str, Callable[..., Any]] = {
     **{name: _unary(name) for name in _SAME_NAME},
@@ -696,7 +714,9 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "baddbmm": _plus_product(_bmm),
     "dot": _dot,
     "vdot": _dot,
-    **dict.fromkeys(("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "flatten", "_reshape_alias", "view_copy"), _reshaped),
+    **dict.fromkeys(
+        ("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "flatten", "_reshape_alias", "view_copy"), _reshaped
+    ),
     "permute": _permute,
     "t": _transpose,
     "transpose": _transpose,

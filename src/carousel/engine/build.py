@@ -61,7 +61,9 @@ class Builder:
         self.constants[value] = tensor.contiguous()
         return value
 
-    def emit(self, kind: str, *inputs: Input, shape: Iterable[int] | None = None, dtype: torch.dtype | None = None, **attributes: Any) -> Value:
+    def emit(
+        self, kind: str, *inputs: Input, shape: Iterable[int] | None = None, dtype: torch.dtype | None = None, **attributes: Any
+    ) -> Value:
         """The output of one more operation, or of an equal one that is already there.
 
         Inputs of elementwise kinds may differ in rank: axes are added in front, as in PyTorch.
@@ -115,7 +117,9 @@ class Builder:
         op = self.producer(matrix)
         return op.values[0] if op is not None and op.kind == "permute" and len(matrix.shape) == 2 else None
 
-    def _append(self, kind: str, inputs: tuple[Input, ...], attributes: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype) -> Value:
+    def _append(
+        self, kind: str, inputs: tuple[Input, ...], attributes: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype
+    ) -> Value:
         output = Value(f"v{len(self.ops)}", shape, dtype)
         op = Op(kind, tuple(inputs), output, MappingProxyType(attributes), self.line)
         self.ops.append(op)

@@ -24,17 +24,17 @@ from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
 from carousel.engine.trace import checked, lifted
 from carousel.errors import InputError
 
-_NEW_FROM_LIKE = frozenset(
-    "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty".split()  # noqa: SIM905
-)
-_FACTORIES = frozenset("empty empty_strided new_empty_strided".split())  # noqa: SIM905
+_NEW_FROM_LIKE = frozenset("zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty".split())
+_FACTORIES = frozenset("empty empty_strided new_empty_strided".split())
 
 
 class UnsupportedStep(InputError):
     """The step cannot be lowered; the message names the operation and its line."""
 
 
-def capture(cell: Cell, x: Any, state: Any, context: Any, step_noise: dict[str, Tensor], sequence_noise: dict[str, Tensor]) -> tuple[Graph, Any]:
+def capture(
+    cell: Cell, x: Any, state: Any, context: Any, step_noise: dict[str, Tensor], sequence_noise: dict[str, Tensor]
+) -> tuple[Graph, Any]:
     """(graph of the step, the tree that y is).
 
     Args:
@@ -130,7 +130,9 @@ class _Recorder(TorchDispatchMode):
     def _data(self, tensor: Tensor) -> Tensor:
         data = self._known.get(id(tensor))
         if data is None:
-            raise InputError(f"{self._name}.step uses a tensor that is neither argument, parameter nor buffer; register it as a buffer")
+            raise InputError(
+                f"{self._name}.step uses a tensor that is neither argument, parameter nor buffer; register it as a buffer"
+            )
         return data
 
     def _bind(self, tensor: Tensor, value: Value) -> None:
@@ -142,7 +144,9 @@ class _Recorder(TorchDispatchMode):
         if func.namespace == "prim" or func is torch.ops.aten.sym_size.default:
             return func(*args, **kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
-            raise UnsupportedStep(f"{self._name}.step draws random numbers ({func}, {_line()}); use noise_shapes() and noise instead")
+            raise UnsupportedStep(
+                f"{self._name}.step draws random numbers ({func}, {_line()}); use noise_shapes() and noise instead"
+            )
         tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         name = func.overloadpacket.__name__
         if name in _NEW_FROM_LIKE or not any(id(tensor) in self._values for tensor in tensors):
@@ -161,7 +165,8 @@ class _Recorder(TorchDispatchMode):
         out = func(*args, **kwargs)
         if in_place and self._is_input(args[0]):
             raise InputError(
-                f"{self._name}.step changes an argument, the state or a parameter in place ({func}, {_line()}); return a new tensor instead"
+                f"{self._name}.step changes an argument, the state or a parameter in place ({func}, {_line()}); "
+                f"return a new tensor instead"
             )
         self._builder.line = _line()
         given, options = pytree.tree_map_only(Tensor, self.value, (args, kwargs))
@@ -172,7 +177,7 @@ class _Recorder(TorchDispatchMode):
         except Unsupported:
             raise self._refusal(func) from None
         for tensor, value in zip(_leaves(out), said if isinstance(said, tuple) else (said,), strict=True):
-            assert tuple(tensor.shape) == value.shape and tensor.dtype == value.dtype, (func, tensor.shape, tensor.dtype, value)
+            assert (tuple(tensor.shape), tensor.dtype) == (value.shape, value.dtype), (func, tensor.shape, tensor.dtype, value)
             self._bind(tensor, value)
         return out
 
@@ -214,7 +219,12 @@ def _leaves(out: Any) -> list[Any]:
 
 def _meaningful(options: dict[str, Any]) -> dict[str, Any]:
     """Without the arguments that say where and how a result is stored."""
-    return {name: value for name, value in options.items() if name not in ("memory_format", "layout", "device", "pin_memory", "non_blocking") and not (name == "dtype" and value is None)}
+    return {
+        name: value
+        for name, value in options.items()
+        if name not in ("memory_format", "layout", "device", "pin_memory", "non_blocking")
+        and not (name == "dtype" and value is None)
+    }
 
 
 def _functional(func: Any) -> Any:

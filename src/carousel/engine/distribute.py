@@ -131,9 +131,7 @@ def _schedule(ops: Sequence[Op], carries: Sequence[Carry]) -> list[_Group]:
 
 def _readers(groups: list[_Group]) -> list[set[Value]]:
     """The values that each group reads."""
-    return [
-        {value for op in group.ops for value in op.values} | {carry.after for carry in group.carries} for group in groups
-    ]
+    return [{value for op in group.ops for value in op.values} | {carry.after for carry in group.carries} for group in groups]
 
 
 def is_product(op: Op, lead: Mapping[Value, int]) -> bool:
@@ -156,7 +154,11 @@ def _sink(groups: list[_Group], wanted: set[Value], lead: Mapping[Value, int]) -
             readers = [m for m, values in enumerate(_readers(groups)) if op.output in values]
             if len(readers) != 1 or not groups[readers[0]].cyclic or op.output in kept or op.output in products:
                 continue
-            if op.kind == "add" and any(value in products for value in op.values) and any(lead[value] == SHARED for value in op.values):
+            if (
+                op.kind == "add"
+                and any(value in products for value in op.values)
+                and any(lead[value] == SHARED for value in op.values)
+            ):
                 continue
             groups[n].ops.remove(op)
             groups[readers[0]].ops.insert(0, op)
@@ -206,7 +208,9 @@ def _stages(group: _Group, outside: set[Value], lead: Mapping[Value, int], rever
     read = {value for op in group.ops for value in op.values} | {carry.after for carry in group.carries}
     given = sorted(read - made, key=lambda value: value.name)
     histories = tuple(carry for carry in group.carries if carry.before in outside and not reverse)
-    written = {value for value in made if value in outside and (value not in befores or reverse)} | {carry.after for carry in histories}
+    written = {value for value in made if value in outside and (value not in befores or reverse)} | {
+        carry.after for carry in histories
+    }
     loop = Loop(
         ops=tuple(group.ops),
         shared=tuple(value for value in given if lead[value] == SHARED),

@@ -22,14 +22,14 @@ from typing import Any
 import torch
 
 UNARY = frozenset(
-    "neg abs sign exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid softplus relu sin cos erf floor logical_not".split()  # noqa: SIM905
+    "neg abs sign exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid softplus relu sin cos erf floor logical_not".split()
 )
 """Elementwise kinds of one input. softplus(x) is x where x > 20, else log1p(exp(x)), as in PyTorch."""
 
-COMPARISONS = frozenset("eq ne lt le gt ge logical_and logical_or".split())  # noqa: SIM905
+COMPARISONS = frozenset("eq ne lt le gt ge logical_and logical_or".split())
 """Elementwise kinds of two inputs that give bool."""
 
-BINARY = COMPARISONS | frozenset("add sub mul div pow maximum minimum".split())  # noqa: SIM905
+BINARY = COMPARISONS | frozenset("add sub mul div pow maximum minimum".split())
 """Elementwise kinds of two inputs."""
 
 KINDS = {

@@ -160,10 +160,12 @@ class _Scan(torch.autograd.Function):
         if torch.is_grad_enabled():
             return (None, None, None, *_differentiable_gradients(ctx, tensors, cotangents))
         n_outputs = ctx.counts[0]
-        d_outputs, d_final, d_states = cotangents[:n_outputs], cotangents[n_outputs : n_outputs + n_states], cotangents[n_outputs + n_states :]
-        gradients, d_initial = program.run_backward(
-            tensors[:count], saved, d_outputs, d_final, d_states or [None] * n_states, ctx.rows
+        d_outputs, d_final, d_states = (
+            cotangents[:n_outputs],
+            cotangents[n_outputs : n_outputs + n_states],
+            cotangents[n_outputs + n_states :],
         )
+        gradients, d_initial = program.run_backward(tensors[:count], saved, d_outputs, d_final, d_states, ctx.rows)
         return (None, None, None, *gradients, *d_initial)
 
 
@@ -190,7 +192,9 @@ def _differentiable_gradients(ctx: Any, tensors: tuple[Tensor, ...], cotangents:
     return [by_id.get(id(tensor)) for tensor in tensors]
 
 
-def replay(plan: Plan, arguments: tuple[Tensor, ...], initial: tuple[Tensor, ...], rows: Packing, return_states: bool) -> list[Tensor]:
+def replay(
+    plan: Plan, arguments: tuple[Tensor, ...], initial: tuple[Tensor, ...], rows: Packing, return_states: bool
+) -> list[Tensor]:
     """What the program gives, by differentiable PyTorch operations one step after the other."""
     graph = plan.graph
     _, core = core_of(graph)

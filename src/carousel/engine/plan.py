@@ -1,9 +1,9 @@
 """The plan of a cell's run: what is made once, what runs over all steps at once, what loops, what is kept for backward.
 
-    graph of a step (capture.py)
-      -> prelude: what depends on weights, context or a sequence's noise only; left to autograd
-      -> forward: stages (distribute.py) that make outputs, states and what backward needs
-      -> adjoint of the rest (adjoint.py), its stages, and sums over time (totals.py)
+graph of a step (capture.py)
+  -> prelude: what depends on weights, context or a sequence's noise only; left to autograd
+  -> forward: stages (distribute.py) that make outputs, states and what backward needs
+  -> adjoint of the rest (adjoint.py), its stages, and sums over time (totals.py)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHEAP = (
     | {"add", "sub", "mul", "div", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "where"}
     | {"cast", "reshape", "permute", "expand", "slice", "pad", "cat", "flip"}
 )
-"""What backward computes again instead of keeping it: arithmetic and views. Products, reductions and transcendental results are kept."""
+"""What backward computes again instead of keeping it: arithmetic and views, not products, reductions and transcendental results."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,9 @@ def _backward(
         if value in found:
             gradients[value] = found[value] if b.lead[value] == STEP else summed(b, found[value], b.lead[value], totals)
 
-    step_wanted = {gradients[value] for value in gradients if b.lead[value] == STEP} | {item for total in totals for item in total.inputs}
+    step_wanted = {gradients[value] for value in gradients if b.lead[value] == STEP} | {
+        item for total in totals for item in total.inputs
+    }
     initial = [carry for carry, needed in zip(carries, state_needs_gradient, strict=True) if needed and carry is not None]
     ends = [*step_wanted, *gradients.values(), *(value for carry in initial for value in (carry.before, carry.after))]
     kept, live_carries, saved = _needed(b, graph, core, ends, [carry for carry in carries if carry is not None])

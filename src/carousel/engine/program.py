@@ -77,8 +77,9 @@ class Program:
         env = {**plan.graph.constants, **backward.constants}
         env.update(zip(plan.arguments, arguments, strict=True))
         env.update(zip(plan.saved, saved, strict=True))
-        for values, tensors in ((backward.outputs, d_outputs), (backward.states, d_states)):
-            env.update((value, tensor) for value, tensor in zip(values, tensors, strict=True) if value is not None)
+        env.update((value, tensor) for value, tensor in zip(backward.outputs, d_outputs, strict=True) if value is not None)
+        # d_states is empty where the states after each step are not given out; then no value asks for it.
+        env.update((value, tensor) for value, tensor in zip(backward.states, d_states, strict=False) if value is not None)
         carried = {carry: tensor for carry, tensor in zip(backward.carries, d_final, strict=True) if carry is not None}
         for stage in (*self.invariant, *self.backward):
             stage(env, carried, packing)
@@ -128,7 +129,11 @@ def _spread(tensor: Tensor, lead: int, packing: Packing) -> Tensor:
 def _batched(stage: Batched, lead: Mapping[Value, int], stopped: Container[Value]) -> Stager:
     made = batched.instructions(stage.ops, lambda value: lead[value] != SHARED, stopped)
     inside = {op.output for op in stage.ops}
-    rows = {value for op in stage.ops for value in op.values if value not in inside and lead[value] == ROW} if stage.lead == STEP else set()
+    rows = (
+        {value for op in stage.ops for value in op.values if value not in inside and lead[value] == ROW}
+        if stage.lead == STEP
+        else set()
+    )
 
     def run(env: Env, carried: dict[Carry, Tensor], packing: Packing) -> None:
         own = {value: env[value] for value in rows}
