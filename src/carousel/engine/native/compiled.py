@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from carousel.engine.ir import Loop, Value
-from carousel.engine.native import jit, threads
+from carousel.engine.native import jit, threads, tiles
 from carousel.engine.native.lower import WORDS, Program
 from carousel.engine.native.routine import ALIGNMENT
 
@@ -79,7 +79,8 @@ class _Variant:
 
     def _load(self) -> None:
         key = f"{_sources()}\n{canonical(self.loop)}\nwidth {self.width}, single {self.single}"
-        library = jit.load(key, ["run", "pack"], self.program.text)
+        kernels = {tiles.name(*kernel): tiles.library(*kernel).addresses[tiles.name(*kernel)] for kernel in self.program.kernels}
+        library = jit.load(key, ["run", "pack"], self.program.text, kernels)
         self._run = threads.Function(library.addresses["run"])
         self._pack = threads.Function(library.addresses["pack"])
         self._library = library

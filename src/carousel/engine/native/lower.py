@@ -14,7 +14,7 @@ from __future__ import annotations
 from math import prod
 
 from carousel.engine.ir import Loop, Value
-from carousel.engine.native import jit, math, matvec, singles
+from carousel.engine.native import jit, math, matvec, singles, tiles
 from carousel.engine.native.nest import Nest
 from carousel.engine.native.plan import Plan
 from carousel.engine.native.routine import ALIGNMENT, Routine
@@ -37,6 +37,7 @@ class Program:
     Attributes:
         scratch_bytes:  of a row of a block.
         packed_bytes:   of all packed matrices.
+        kernels:        (element type, lanes) of the matrix kernels that it calls.
     """
 
     def __init__(self, loop: Loop, width: int, single: bool) -> None:
@@ -53,6 +54,7 @@ class Program:
                 (op.values[0], op.attributes["transposed"]), self.routine.product(op.values[0], op.attributes["transposed"])
             )
         self.routine.packed = {key: f"%packed{number}" for number, key in enumerate(self.products)}
+        self.kernels = sorted({(product.kind, product.lanes) for product in self.products.values() if not product.is_small})
         self.packed_offsets, self.packed_bytes = [], 0
         for product in self.products.values():
             self.packed_offsets.append(self.packed_bytes)
@@ -61,13 +63,12 @@ class Program:
     def text(self) -> str:
         """The whole module."""
         run = self._run()
-        kernels = {(product.kind, product.lanes) for product in self.products.values() if not product.is_small}
         return "\n".join(
             [
                 INTRINSICS,
                 *math.c_declarations(),
                 *self.routine.functions.values(),
-                *(matvec.kernel(*key) for key in sorted(kernels)),
+                *(tiles.declaration(*kernel) for kernel in self.kernels),
                 self._pack(),
                 run,
             ]

@@ -1,0 +1,301 @@
+"""Every kind of operation against PyTorch: odd sizes, several widths, one row and many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from carousel.engine.ir import BINARY, COMPARISONS, KINDS, UNARY, Carry, Input, Loop, Op, Value
+from carousel.engine.native import compile_loop
+from carousel.errors import InputError
+
+SIZES = [1, 2, 3, 5, 7, 13, 17, 33]
+
+
+def value(name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Value:
+    return Value(name, shape, dtype)
+
+
+def loop_of(kind: str, inputs: tuple[Input, ...], output: Value, **attributes: Any) -> Loop:
+    """A loop that computes one operation on inputs of each step, and writes it."""
+    values = tuple(dict.fromkeys(given for given in inputs if isinstance(given, Value)))
+    return Loop((Op(kind, inputs, output, attributes),), per_step=values, written=(output,))
+
+
+def positive(buffers: list[torch.Tensor]) -> None:
+    for buffer in buffers:
+        if buffer.is_floating_point():
+            buffer.abs_().add_(0.1)
+
+
+POSITIVE = {"log", "log1p", "sqrt", "rsqrt", "reciprocal", "pow", "div"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", sorted(UNARY | BINARY))
+def test_elementwise(kind: str, dtype: torch.dtype, agree: Callable[..., Any]) -> None:
+    inputs = (value("a", 13, dtype=dtype), value("b", 13, dtype=dtype))[: 1 if kind in UNARY else 2]
+    logical = kind in COMPARISONS or kind == "logical_not"
+    loop = loop_of(kind, inputs, value("y", 13, dtype=torch.bool if logical else dtype))
+    agree(loop, inputs=positive if kind in POSITIVE else lambda buffers: None)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0, 3.0, -1.0, 0.5, 1.7])
+def test_power_by_a_literal(power: float, agree: Callable[..., Any]) -> None:
+    agree(loop_of("pow", (value("a", 5), power), value("y", 5)), inputs=positive)
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("B", [1, 4])
+def test_every_tail(size: int, width: int, B: int, agree: Callable[..., Any]) -> None:
+    a, b, y = value("a", size), value("b", size), value("y", size)
+    agree(loop_of("mul", (a, b), y), width=width, B=B)
+
+
+@pytest.mark.parametrize("shapes", [((3, 1), (1, 5)), ((3, 5), (3, 1)), ((1, 5), (3, 5)), ((1, 1), (3, 5)), ((2, 1, 9), (2, 4, 1))])
+def test_broadcasting(shapes: tuple[tuple[int, ...], tuple[int, ...]], agree: Callable[..., Any]) -> None:
+    output = torch.broadcast_shapes(*shapes)
+    agree(loop_of("add", (value("a", *shapes[0]), value("b", *shapes[1])), value("y", *output)))
+
+
+def test_scalars_and_empty_values(agree: Callable[..., Any]) -> None:
+    agree(loop_of("exp", (value("a"),), value("y")))
+    agree(loop_of("exp", (value("a", 0),), value("y", 0)))
+    agree(loop_of("sum", (value("a", 0, 3),), value("y", 3), axes=(0,)))
+
+
+def test_where_and_literals(agree: Callable[..., Any]) -> None:
+    condition = value("c", 9, dtype=torch.bool)
+    agree(loop_of("where", (condition, value("a", 9), -1.5), value("y", 9)))
+    agree(loop_of("where", (condition, 1.0, float("-inf")), value("y", 9)))
+    agree(loop_of("sub", (1.0, value("a", 9)), value("y", 9)))
+
+
+@pytest.mark.parametrize("source", [torch.float32, torch.float64, torch.int64, torch.int32, torch.bool])
+@pytest.mark.parametrize("target", [torch.float32, torch.float64, torch.int64, torch.int32, torch.bool])
+def test_cast(source: torch.dtype, target: torch.dtype, agree: Callable[..., Any]) -> None:
+    agree(loop_of("cast", (value("a", 11, dtype=source),), value("y", 11, dtype=target)))
+
+
+@pytest.mark.parametrize("kind", ["add", "sub", "mul", "maximum", "minimum", "eq", "lt", "ge", "neg", "abs", "sign", "relu"])
+def test_whole_numbers(kind: str, agree: Callable[..., Any]) -> None:
+    inputs = (value("a", 7, dtype=torch.int64), value("b", 7, dtype=torch.int64))[: 1 if kind in UNARY else 2]
+    agree(loop_of(kind, inputs, value("y", 7, dtype=torch.bool if kind in COMPARISONS else torch.int64)))
+
+
+@pytest.mark.parametrize("width", [4, 8, 16])
+@pytest.mark.parametrize("kind", ["sum", "max", "min"])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((5,), (0,)), ((33,), (0,)), ((7, 13), (0,)), ((7, 13), (1,)), ((7, 13), (0, 1)), ((3, 5, 9), (1,)), ((3, 5, 9), (0, 2)), ((1, 9), (0,))],
+)
+def test_reductions(kind: str, shape: tuple[int, ...], axes: tuple[int, ...], width: int, agree: Callable[..., Any]) -> None:
+    kept = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+    agree(loop_of(kind, (value("a", *shape),), value("y", *kept), axes=axes), width=width)
+
+
+@pytest.mark.parametrize("kind", ["sum", "max", "min"])
+def test_reductions_of_whole_numbers(kind: str, agree: Callable[..., Any]) -> None:
+    agree(loop_of(kind, (value("a", 3, 9, dtype=torch.int64),), value("y", 3, dtype=torch.int64), axes=(1,)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [4, 8, 16])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 5), (16, 4), (33, 17), (65, 40), (40, 129), (5, 300), (300, 5)])
+def test_matvec(m: int, k: int, transposed: bool, width: int, dtype: torch.dtype, agree: Callable[..., Any]) -> None:
+    inputs, outputs = (m, k) if transposed else (k, m)
+    W, x, y = value("W", m, k, dtype=dtype), value("x", inputs, dtype=dtype), value("y", outputs, dtype=dtype)
+    loop = Loop((Op("matvec", (W, x), y, {"transposed": transposed}),), shared=(W,), per_step=(x,), written=(y,))
+    for B in (1, 2, 3, 7, 13):
+        agree(loop, B=B, T=2, width=width)
+
+
+@pytest.mark.parametrize("permuted", ["", "a", "b", "ab"])
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 7, 5), (5, 7, 1), (13, 9, 11), (3, 20, 70), (1, 1, 1), (17, 33, 1)])
+def test_matmul(m: int, k: int, n: int, permuted: str, agree: Callable[..., Any]) -> None:
+    ops = []
+    factors = []
+    for name, shape in (("a", (m, k)), ("b", (k, n))):
+        if name in permuted:
+            given = value(name, *shape[::-1])
+            ops.append(Op("permute", (given,), value(name + "t", *shape), {"axes": (1, 0)}))
+            factors.append((given, ops[-1].output))
+        else:
+            factors.append((value(name, *shape),) * 2)
+    y = value("y", m, n)
+    ops.append(Op("matmul", (factors[0][1], factors[1][1]), y))
+    loop = Loop(tuple(ops), per_step=(factors[0][0], factors[1][0]), written=(y,))
+    for width in (4, 8):
+        agree(loop, width=width)
+
+
+def test_outer(agree: Callable[..., Any]) -> None:
+    agree(loop_of("outer", (value("a", 5), value("b", 9)), value("y", 5, 9)))
+
+
+VIEWS = [
+    ("reshape", (3, 4), (2, 6), {}),
+    ("reshape", (12,), (3, 1, 4), {}),
+    ("permute", (3, 4, 5), (5, 3, 4), {"axes": (2, 0, 1)}),
+    ("expand", (3, 1), (3, 7), {}),
+    ("slice", (9,), (3,), {"axis": 0, "start": 1, "stop": 8, "step": 3}),
+    ("slice", (5, 9), (5, 4), {"axis": 1, "start": 2, "stop": 6, "step": 1}),
+    ("flip", (5, 9), (5, 9), {"axes": (0, 1)}),
+    ("pad", (3,), (9,), {"axis": 0, "start": 1, "step": 3}),
+    ("pad", (5, 2), (5, 9), {"axis": 1, "start": 4, "step": 1}),
+    ("cumsum", (5, 9), (5, 9), {"axis": 0}),
+    ("cumsum", (5, 9), (5, 9), {"axis": 1}),
+]
+
+
+@pytest.mark.parametrize(("kind", "shape", "output", "attributes"), VIEWS)
+def test_views_and_walks(kind: str, shape: tuple[int, ...], output: tuple[int, ...], attributes: dict, agree: Callable[..., Any]) -> None:
+    agree(loop_of(kind, (value("a", *shape),), value("y", *output), **attributes))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_cat(axis: int, agree: Callable[..., Any]) -> None:
+    """Parts computed in place, parts that are inputs, one part twice."""
+    a, b = value("a", 3, 5), value("b", 3, 5)
+    s = value("s", 3, 5)
+    shape = [3, 5]
+    shape[axis] *= 4
+    y = value("y", *shape)
+    ops = (Op("sigmoid", (a,), s), Op("cat", (s, b, s, a), y, {"axis": axis}))
+    agree(Loop(ops, per_step=(a, b), written=(y, s)))
+
+
+def test_reshape_of_a_permuted_value_and_of_a_slot(agree: Callable[..., Any]) -> None:
+    a = value("a", 3, 5)
+    s, p, r, c, q = value("s", 3, 5), value("p", 5, 3), value("r", 15), value("c", 3, 10), value("q", 15)
+    ops = (
+        Op("tanh", (a,), s),
+        Op("permute", (s,), p, {"axes": (1, 0)}),
+        Op("reshape", (p,), r),
+        Op("cat", (s, a), c, {"axis": 1}),
+        Op("reshape", (s,), q),
+    )
+    agree(Loop(ops, per_step=(a,), written=(r, c, q)))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_indexing(axis: int, agree: Callable[..., Any]) -> None:
+    shape = (5, 7)
+    x, i = value("x", *shape), value("i", 4, dtype=torch.int64)
+    picked = [*shape]
+    picked[axis] = 4
+    y = value("y", *picked)
+    n = shape[axis]
+
+    def indices(buffers: list[torch.Tensor]) -> None:
+        for buffer in buffers:
+            if buffer.dtype == torch.int64:
+                buffer.copy_(torch.randint(0, n, buffer.shape, generator=torch.Generator().manual_seed(1)))
+
+    agree(loop_of("index_select", (x, i), y, axis=axis), inputs=indices)
+    agree(loop_of("index_add", (i, y), value("z", *shape), axis=axis), inputs=indices)
+    j = value("j", *picked, dtype=torch.int64)
+    agree(loop_of("gather", (x, j), y, axis=axis), inputs=indices)
+    agree(loop_of("scatter_add", (j, y), value("z", *shape), axis=axis), inputs=indices)
+
+
+@pytest.mark.parametrize("kind", ["argmax", "argmin"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("special", ["ordinary", "equal", "nan"])
+def test_argbest(kind: str, axis: int, special: str, agree: Callable[..., Any]) -> None:
+    def inputs(buffers: list[torch.Tensor]) -> None:
+        if special == "equal":
+            buffers[0].round_()
+        if special == "nan":
+            buffers[0][..., 2, 3] = float("nan")
+
+    output = value("y", (5, 7)[1 - axis], dtype=torch.int64)
+    agree(loop_of(kind, (value("a", 5, 7),), output, axis=axis), inputs=inputs)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("special", ["ordinary", "equal", "nan"])
+def test_argsort(descending: bool, special: str, agree: Callable[..., Any]) -> None:
+    def inputs(buffers: list[torch.Tensor]) -> None:
+        if special == "equal":
+            buffers[0].round_()
+        if special == "nan":
+            buffers[0][:, ::4] = float("nan")
+
+    loop = loop_of("argsort", (value("a", 13),), value("y", 13, dtype=torch.int64), axis=0, descending=descending)
+    agree(loop, inputs=inputs)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("B", [1, 5])
+def test_states_sums_and_lengths(reverse: bool, B: int, agree: Callable[..., Any]) -> None:
+    """All the lists of a loop at once; one carry can be replaced in place, the others cannot."""
+    x, k, w = value("x", 6), value("k", 6), value("w", 6)
+    h, g, n = value("h", 6), value("g", 6), value("n", dtype=torch.int64)
+    a, b, c, m = value("a", 6), value("b", 6), value("c", 6), value("m", dtype=torch.int64)
+    ops = (
+        Op("mul", (h, w), a),
+        Op("add", (a, x), b),
+        Op("tanh", (b,), c),
+        Op("mul", (c, k), d := value("d", 6)),
+        Op("flip", (h,), f := value("f", 6), {"axes": (0,)}),
+        Op("mul", (f, 0.5), e := value("e", 6)),
+        Op("add", (n, 1), m),
+    )
+    loop = Loop(
+        ops,
+        shared=(w,),
+        per_row=(k,),
+        per_step=(x,),
+        carried=(Carry(h, d), Carry(g, h), Carry(n, m)),
+        written=(d, h, e, m, f),
+        summed=(c, a, x),
+        row_summed=(d, f),
+        reverse=reverse,
+    )
+    for threads in (1, 2):
+        agree(loop, T=7, B=B, threads=threads)
+        agree(loop, T=7, B=B, lengths=[7, 0, 3, 7, 1][:B], threads=threads)
+
+
+def test_states_that_change_places(agree: Callable[..., Any]) -> None:
+    p, q = value("p", 5), value("q", 5)
+    agree(Loop((), carried=(Carry(p, q), Carry(q, p)), written=(p,)))
+
+
+def test_rows_do_not_depend_on_their_neighbours(agree: Callable[..., Any]) -> None:
+    W, x, h = value("W", 65, 65), value("x", 65), value("h", 65)
+    u, a, n = value("u", 65), value("a", 65), value("n", 65)
+    ops = (Op("matvec", (W, h), u, {"transposed": False}), Op("add", (u, x), a), Op("tanh", (a,), n))
+    loop = Loop(ops, shared=(W,), per_step=(x,), carried=(Carry(h, n),), written=(n,))
+    compiled, T = compile_loop(loop), 5
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.randn(65, 65, generator=generator) / 8
+    xs, start = torch.randn(T, 13, 65, generator=generator), torch.randn(13, 65, generator=generator)
+    results = []
+    for rows, threads in ((13, 1), (13, 2), (13, 5), (1, 1)):
+        state, out = start[:rows].clone(), torch.empty(T, rows, 65)
+        inputs = xs[:, :rows].contiguous()
+        offsets = torch.arange(T + 1) * rows
+        compiled.run([tensor.data_ptr() for tensor in (weights, inputs, state, out)], offsets.data_ptr(), T, rows, threads)
+        results.append(out)
+    for other in results[1:]:
+        assert torch.equal(results[0][:, : other.shape[1]], other)
+
+
+def test_an_operation_without_lowering_is_named() -> None:
+    loop = Loop((Op("convolve", (value("a", 3),), value("y", 3), line="cell.py:7"),), per_step=(value("a", 3),), written=(value("y", 3),))
+    with pytest.raises(InputError, match=r"'convolve' of cell\.py:7"):
+        compile_loop(loop)
+
+
+def test_every_kind_has_a_lowering() -> None:
+    from carousel.engine.native.place import VIEWS as VIEW_KINDS
+    from carousel.engine.native.plan import ELEMENTWISE, REDUCTIONS, SINGLE
+
+    assert set(KINDS) == (ELEMENTWISE - {"copy"}) | REDUCTIONS | SINGLE | VIEW_KINDS | {"cat", "outer"}
