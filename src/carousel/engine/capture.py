@@ -32,6 +32,10 @@ class UnsupportedStep(InputError):
     """The step cannot be lowered; the message names the operation and its line."""
 
 
+class _NoKind(UnsupportedStep):
+    """For want of a kind; the message is the outermost operation's, which is the one that the cell's author wrote."""
+
+
 def capture(
     cell: Cell, x: Any, state: Any, context: Any, step_noise: dict[str, Tensor], sequence_noise: dict[str, Tensor]
 ) -> tuple[Graph, Any]:
@@ -156,9 +160,12 @@ class _Recorder(TorchDispatchMode):
         if convert is None and in_place and name.endswith("_"):
             convert = conversion(_functional(func))
         if convert is None:
-            with self:
-                parts = decomposition_table[func] if func in decomposition_table and not in_place else func.decompose
-                out = parts(*args, **kwargs)
+            parts = decomposition_table[func] if func in decomposition_table and not in_place else func.decompose
+            try:
+                with self:
+                    out = parts(*args, **kwargs)
+            except _NoKind:
+                out = NotImplemented
             if out is NotImplemented:
                 raise self._refusal(func)
             return out
@@ -207,8 +214,8 @@ class _Recorder(TorchDispatchMode):
                 self._alive.append(tensor)
         return out
 
-    def _refusal(self, func: Any) -> UnsupportedStep:
-        return UnsupportedStep(
+    def _refusal(self, func: Any) -> _NoKind:
+        return _NoKind(
             f"{self._name}.step: the native backend has no {func} ({_line()}); use backend='eager' or other operations"
         )
 

@@ -41,6 +41,7 @@ class Backward:
     stages:     over rows and steps.
     totals:     sums of what they made.
     closing:    stages on the sums.
+    needing:    which of the plan's arguments need a gradient.
     gradients:  argument -> its gradient; states are not among them.
     """
 
@@ -53,6 +54,7 @@ class Backward:
     stages: tuple[Stage, ...]
     totals: tuple[Total, ...]
     closing: tuple[Batched, ...]
+    needing: tuple[bool, ...]
     gradients: dict[Value, Value]
 
 
@@ -179,6 +181,7 @@ def _backward(
         stages=tuple(distribute([op for op in kept if b.lead[op.output] == STEP], live_carries, step_wanted, b.lead, reverse=True)),
         totals=tuple(totals),
         closing=_by_lead([op for op in once if op.output in on_totals], b.lead),
+        needing=tuple(value in needing for value in arguments),
         gradients=gradients,
     )
     return backward, saved

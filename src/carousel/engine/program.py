@@ -87,7 +87,12 @@ class Program:
             env[total.output] = compute(total, packing)(*(env[value] for value in total.inputs))
         for stage in self.closing:
             stage(env, carried, packing)
-        gradients = [env[backward.gradients[value]] if value in backward.gradients else None for value in plan.arguments]
+        gradients: list[Tensor | None] = []
+        for value, tensor, needed in zip(plan.arguments, arguments, backward.needing, strict=True):
+            if value in backward.gradients:
+                gradients.append(env[backward.gradients[value]])
+            else:  # what it is used for has no slope, as in floor(x)
+                gradients.append(torch.zeros_like(tensor) if needed else None)
         return gradients, [None if carry is None else carried[carry] for carry in backward.carries]
 
 
