@@ -110,13 +110,15 @@ def _tile(kind: str, lanes: int, rows: int, panels: int) -> str:
     text.line("%j = phi i64 [ 0, %entry ], [ %next, %loop ]")
     for total in sums.values():
         text.line(f"{total} = phi {v.type} [ zeroinitializer, %entry ], [ {total}.next, %loop ]")
-    inputs = [v.splat(text.new(f"load {kind}, ptr {text.at(x[row], '%j', kind)}")) for row in range(rows)]
+    weights_now = []
     for panel, start in columns:
         address = text.at(weights[panel], text.add(text.mul("%j", width), start), kind)
-        column = text.new(f"load {v.type}, ptr {address}, align {size}")
-        for row in range(rows):
-            total = sums[row, (panel, start)]
-            factors = f"{v.type} {column}, {v.type} {inputs[row]}, {v.type} {total}"
+        weights_now.append(text.new(f"load {v.type}, ptr {address}, align {size}"))
+    for row in range(rows):  # one input at a time: all of them at once would not fit the registers
+        one = v.splat(text.new(f"load {kind}, ptr {text.at(x[row], '%j', kind)}"))
+        for column, loaded in zip(columns, weights_now, strict=True):
+            total = sums[row, column]
+            factors = f"{v.type} {loaded}, {v.type} {one}, {v.type} {total}"
             text.line(f"{total}.next = call {v.type} @llvm.fmuladd.{v.suffix}({factors})")
     text.line("%next = add nsw i64 %j, 1")
     text.line(f"br i1 {text.new('icmp slt i64 %next, %k')}, label %loop, label %done")
