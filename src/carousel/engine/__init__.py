@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from carousel.cell import Cell
@@ -54,10 +53,9 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
 
 def native_refusal(cell: Cell, call: Call) -> str | None:
     """Why a call cannot run on native code, whatever its step does; None where it can."""
-    trees = (call.inputs, call.state, call.context, call.step_noise, call.sequence_noise)
-    tensors = [*lifted(cell).values(), *(leaf for tree in trees if tree is not None for leaf in pytree.tree_leaves(tree))]
+    tensors = [*lifted(cell).values(), *(leaf for leaves, _ in call.flat for leaf in leaves)]
     for tensor in tensors:
-        if tensor.device.type != "cpu":
+        if not tensor.is_cpu:
             return f"it runs on the CPU, got a tensor on {tensor.device}"
         if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
             return f"it knows float32 and float64, got {tensor.dtype}"

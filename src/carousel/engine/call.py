@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
+from torch.utils import _pytree as pytree
+
+Flat = tuple[list[Tensor], pytree.TreeSpec]
+_LEAF = pytree.tree_structure(0)
+_EMPTY = pytree.tree_structure(())
 
 
 @dataclass(frozen=True)
@@ -30,3 +36,17 @@ class Call:
     sequence_noise: dict[str, Tensor]
     lengths: Tensor | None
     return_states: bool
+
+    @cached_property
+    def flat(self) -> tuple[Flat, Flat, Flat, Flat, Flat]:
+        """(leaves, tree) of inputs, state, context, step_noise and sequence_noise; () for no context."""
+        return flat(self.inputs), flat(self.state), flat(self.context), flat(self.step_noise), flat(self.sequence_noise)
+
+
+def flat(tree: Any) -> Flat:
+    """(leaves, tree) of any tree; the frequent cases of a single tensor and of nothing take no time."""
+    if isinstance(tree, Tensor):
+        return [tree], _LEAF
+    if tree is None or (isinstance(tree, dict) and not tree):
+        return [], _EMPTY
+    return pytree.tree_flatten(tree)

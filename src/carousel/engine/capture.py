@@ -215,9 +215,7 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def _refusal(self, func: Any) -> _NoKind:
-        return _NoKind(
-            f"{self._name}.step: the native backend has no {func} ({_line()}); use backend='eager' or other operations"
-        )
+        return _NoKind(f"{self._name}.step: the native backend has no {func} ({_line()}); use backend='eager' or other operations")
 
 
 def _leaves(out: Any) -> list[Any]:

@@ -70,6 +70,9 @@ class Value:
     shape: tuple[int, ...]
     dtype: torch.dtype
 
+    def __hash__(self) -> int:  # values are looked up at every call of a plan
+        return hash(self.name)
+
 
 Input = Value | float | int | bool
 """What an operation reads: a value, or a literal (in elementwise kinds only)."""

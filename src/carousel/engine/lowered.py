@@ -23,7 +23,7 @@ from carousel.engine.capture import UnsupportedStep, capture
 from carousel.engine.ir import STEP, Graph, Loop, Value
 from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
-from carousel.engine.program import LoopRunner, Program, make_program
+from carousel.engine.program import LoopRunner, Program, Stager, make_prelude, make_program
 from carousel.engine.rewrite import rewritten
 from carousel.engine.trace import cell_key, lifted
 
@@ -34,12 +34,14 @@ _CACHE_SIZE = 256
 class Lowered:
     """A cell's step, captured, and the programs made from it so far.
 
+    prelude:  what depends on weights, context or a sequence's noise only, run for PyTorch to differentiate.
     programs: by (which arguments need a gradient, which states do, whether states are given out).
     """
 
     graph: Graph
     y_spec: Any
     arguments: tuple[Value, ...]
+    prelude: tuple[Stager, ...]
     compile_loop: Callable[[Loop], LoopRunner]
     programs: dict[Any, Program]
 
@@ -55,32 +57,31 @@ _cache: OrderedDict[Any, Lowered | str] = OrderedDict()
 """What was captured, by everything that capture bakes in; for a step that cannot be lowered the reason."""
 
 
-def lower(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
+def lower(cell: Cell, call: Call, weights: dict[str, Tensor], compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
     """The captured step for a call's shapes and dtypes; T, B and lengths do not matter.
 
     Raises:
         UnsupportedStep: the step has an operation that cannot be lowered.
     """
-    context = () if call.context is None else call.context
-    trees = (call.inputs, call.state, context, call.step_noise, call.sequence_noise)
     key = (
         cell_key(cell),
         compile_loop,
-        tuple(pytree.tree_structure(tree) for tree in trees),
-        tuple(
-            (leaf.shape[axes:], leaf.dtype) for tree, axes in zip(trees, _LEADING, strict=True) for leaf in pytree.tree_leaves(tree)
-        ),
-        tuple((name, leaf.shape, leaf.dtype) for name, leaf in lifted(cell).items()),
+        tuple([spec for _, spec in call.flat]),
+        tuple([(leaf.shape[axes:], leaf.dtype) for (leaves, _), axes in zip(call.flat, _LEADING, strict=True) for leaf in leaves]),
+        (*call.step_noise, *call.sequence_noise),
+        tuple([(name, leaf.shape, leaf.dtype) for name, leaf in weights.items()]),
     )
-    if key not in _cache:
+    found = _cache.get(key)
+    if found is None:
         try:
-            _cache[key] = _captured(cell, trees, compile_loop)
+            found = _captured(cell, call, compile_loop)
         except UnsupportedStep as refusal:
-            _cache[key] = str(refusal)
+            found = str(refusal)
+        _cache[key] = found
         while len(_cache) > _CACHE_SIZE:
             _cache.popitem(last=False)
-    _cache.move_to_end(key)
-    found = _cache[key]
+    else:
+        _cache.move_to_end(key)
     if isinstance(found, str):
         raise UnsupportedStep(found)
     return found
@@ -90,38 +91,41 @@ _LEADING = (2, 1, 1, 2, 1)
 """Leading axes of inputs, state, context, step noise and sequence noise: (T, B) or (B,)."""
 
 
-def _captured(cell: Cell, trees: tuple[Any, ...], compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
+def _captured(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
     def empty(tree: Any, axes: int) -> Any:
         return pytree.tree_map(lambda leaf: torch.empty(leaf.shape[axes:], dtype=leaf.dtype, device="meta"), tree)
 
+    context = () if call.context is None else call.context
+    trees = (call.inputs, call.state, context, call.step_noise, call.sequence_noise)
     graph, y_spec = capture(cell, *(empty(tree, axes) for tree, axes in zip(trees, _LEADING, strict=True)))
     graph = rewritten(graph)
-    return Lowered(graph, y_spec, arguments_of(graph), compile_loop, {})
+    return Lowered(graph, y_spec, arguments_of(graph), make_prelude(graph), compile_loop, {})
 
 
 def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> tuple[Any, Any, Any]:
     """(outputs, final_state, states) as `carousel.scan` gives them; states is None unless asked for."""
-    lowered = lower(cell, call, compile_loop)
+    weights = lifted(cell)
+    lowered = lower(cell, call, weights, compile_loop)
     graph = lowered.graph
     rows = packing(call.steps, call.batch, call.lengths)
-    state_leaves, state_spec = pytree.tree_flatten(call.state)
+    (inputs, _), (state, state_spec), (context, _), (step_noise, _), (sequence_noise, _) = call.flat
 
     env = dict(graph.constants)
-    env.update(zip(graph.weights, lifted(cell).values(), strict=True))
-    for values, tree in ((graph.inputs, call.inputs), (graph.step_noise, call.step_noise)):
-        env.update((value, rows.pack_steps(leaf)) for value, leaf in zip(values, pytree.tree_leaves(tree), strict=True))
-    for values, tree in ((graph.context, call.context), (graph.sequence_noise, call.sequence_noise)):
-        leaves = () if tree is None else pytree.tree_leaves(tree)
-        env.update((value, rows.pack_rows(leaf)) for value, leaf in zip(values, leaves, strict=True))
-    initial = [rows.pack_rows(leaf) for leaf in state_leaves]
+    env.update(zip(graph.weights, weights.values(), strict=True))
+    env.update(zip((*graph.inputs, *graph.step_noise), [rows.pack_steps(leaf) for leaf in (*inputs, *step_noise)], strict=True))
+    env.update(
+        zip((*graph.context, *graph.sequence_noise), [rows.pack_rows(leaf) for leaf in (*context, *sequence_noise)], strict=True)
+    )
+    initial = [rows.pack_rows(leaf) for leaf in state]
+    for stage in lowered.prelude:
+        stage(env, {}, rows)
+    arguments = [env[value] for value in lowered.arguments]
 
-    # The prelude is the same for all programs; which of its results need a gradient decides the program.
-    arguments = lowered.program((False,) * len(lowered.arguments), (False,) * len(initial), call.return_states).hoisted(env, rows)
     grad = torch.is_grad_enabled()
-    needs = tuple(grad and leaf.requires_grad for leaf in arguments)
-    state_needs = tuple(grad and leaf.requires_grad for leaf in initial)
+    needs = tuple([grad and leaf.requires_grad for leaf in arguments])
+    state_needs = tuple([grad and leaf.requires_grad for leaf in initial])
     program = lowered.program(needs, state_needs, call.return_states)
-    if any(needs) or any(state_needs):
+    if True in needs or True in state_needs:
         flat = _Scan.apply(program, rows, call.return_states, *arguments, *initial)
         n_outputs, n_states = len(graph.outputs), len(initial)
         outputs, final, states = flat[:n_outputs], flat[n_outputs : n_outputs + n_states], flat[n_outputs + n_states :]

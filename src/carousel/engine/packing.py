@@ -20,6 +20,7 @@ class Packing:
 
     offsets:  (T + 1,) int64.
     counts:   n_t for each step.
+    total:    N.
     order:    (B,) sequence of each row; None where all lengths are T and nothing moves.
     lengths:  (B,) length of each row, falling; None likewise.
     """
@@ -28,13 +29,9 @@ class Packing:
     batch: int
     offsets: Tensor
     counts: list[int]
+    total: int
     order: Tensor | None
     lengths: Tensor | None
-
-    @property
-    def total(self) -> int:
-        """N."""
-        return sum(self.counts)
 
     def pack_steps(self, x: Tensor) -> Tensor:
         """(T, B, ...) to (N, ...)."""
@@ -119,7 +116,7 @@ class Packing:
 
 @lru_cache(maxsize=64)
 def _equal(steps: int, batch: int) -> Packing:
-    return Packing(steps, batch, torch.arange(steps + 1) * batch, [batch] * steps, None, None)
+    return Packing(steps, batch, torch.arange(steps + 1) * batch, [batch] * steps, steps * batch, None, None)
 
 
 def packing(steps: int, batch: int, lengths: Tensor | None) -> Packing:
@@ -129,4 +126,4 @@ def packing(steps: int, batch: int, lengths: Tensor | None) -> Packing:
     ordered, order = lengths.sort(descending=True, stable=True)
     counts = (ordered > torch.arange(steps)[:, None]).sum(1)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-    return Packing(steps, batch, offsets, counts.tolist(), order, ordered)
+    return Packing(steps, batch, offsets, counts.tolist(), int(offsets[-1]), order, ordered)

@@ -63,7 +63,6 @@ class Plan:
     """A run of a cell, for any T, B and lengths.
 
     graph:      the step.
-    prelude:    stages whose results all steps share, or all steps of a row; PyTorch differentiates them.
     arguments:  what the rest reads beside states: shared or of each row, and x and the noise of each step.
     carries:    of the states, in their order.
     stages:     forward, over rows and steps.
@@ -72,7 +71,6 @@ class Plan:
     """
 
     graph: Graph
-    prelude: tuple[Batched, ...]
     arguments: tuple[Value, ...]
     carries: tuple[Carry, ...]
     stages: tuple[Stage, ...]
@@ -84,6 +82,11 @@ def core_of(graph: Graph) -> tuple[list[Op], list[Op]]:
     """(operations of the prelude, operations of a step)."""
     ops, _ = live(graph.ops, [], (*graph.outputs, *graph.new_state))
     return [op for op in ops if graph.lead[op.output] != STEP], [op for op in ops if graph.lead[op.output] == STEP]
+
+
+def prelude_of(graph: Graph) -> tuple[Batched, ...]:
+    """Stages whose results all steps share, or all steps of a row; PyTorch differentiates them."""
+    return _by_lead(core_of(graph)[0], graph.lead)
 
 
 def arguments_of(graph: Graph) -> tuple[Value, ...]:
@@ -104,7 +107,7 @@ def make_plan(graph: Graph, needs_gradient: Sequence[bool], state_needs_gradient
         state_needs_gradient:  of each initial state.
         return_states:         the states after each step are given out.
     """
-    prelude, core = core_of(graph)
+    _, core = core_of(graph)
     arguments = arguments_of(graph)
     carries = tuple(Carry(before, after) for before, after in zip(graph.state, graph.new_state, strict=True))
     backward, saved = None, set[Value]()
@@ -117,7 +120,6 @@ def make_plan(graph: Graph, needs_gradient: Sequence[bool], state_needs_gradient
     ops, _ = live(core, carries, {*wanted, *(carry.after for carry in carries)})
     return Plan(
         graph=graph,
-        prelude=_by_lead(prelude, graph.lead),
         arguments=arguments,
         carries=carries,
         stages=tuple(distribute(ops, carries, wanted, graph.lead, reverse=False)),

@@ -10,39 +10,32 @@ from torch import Tensor
 
 from carousel.engine import batched
 from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
-from carousel.engine.ir import ROW, SHARED, STEP, Carry, Loop, Value
+from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Loop, Value
 from carousel.engine.packing import Packing
-from carousel.engine.plan import Plan
+from carousel.engine.plan import Plan, prelude_of
 from carousel.engine.totals import compute
 
 LoopRunner = Callable[[Sequence[Tensor], Packing], None]
 """Runs a loop on its buffers, in the order that `Loop` gives, on the rows of a packing."""
 
 Env = dict[Value, Tensor]
-Stager = Callable[[Env, dict[Carry, Tensor], Packing], None]
-"""A stage made ready: reads and extends the environment; `carried` holds the first state and then the last, (B, ...)."""
+Stager = Callable[[Env, Env, Packing], None]
+"""A stage made ready: reads and extends the environment. The second one has, by the `before` of each carry, (B, ...)
+what the first step reads; and afterwards what the last step gave."""
 
 
 @dataclass(frozen=True)
 class Program:
     """A plan made ready to run.
 
-    prelude:   run on the cell's own tensors, so that PyTorch can differentiate it.
-    forward, backward, invariant, closing: stages.
+    forward, invariant, backward, closing: its stages.
     """
 
     plan: Plan
-    prelude: tuple[Stager, ...]
     forward: tuple[Stager, ...]
     invariant: tuple[Stager, ...]
     backward: tuple[Stager, ...]
     closing: tuple[Stager, ...]
-
-    def hoisted(self, env: Env, packing: Packing) -> list[Tensor]:
-        """The plan's arguments, from weights, context, inputs and noise in env."""
-        for stage in self.prelude:
-            stage(env, {}, packing)
-        return [env[value] for value in self.plan.arguments]
 
     def run_forward(
         self, arguments: Sequence[Tensor], initial: Sequence[Tensor], packing: Packing, return_states: bool
@@ -51,7 +44,7 @@ class Program:
         plan = self.plan
         env = dict(plan.graph.constants)
         env.update(zip(plan.arguments, arguments, strict=True))
-        carried = dict(zip(plan.carries, initial, strict=True))
+        carried = {carry.before: tensor for carry, tensor in zip(plan.carries, initial, strict=True)}
         for stage in self.forward:
             stage(env, carried, packing)
 
@@ -60,7 +53,7 @@ class Program:
 
         outputs = [at_all_steps(value) for value in plan.graph.outputs]
         states = [at_all_steps(value) for value in plan.graph.new_state] if return_states else []
-        return outputs, [carried[carry] for carry in plan.carries], states, [env[value] for value in plan.saved]
+        return outputs, [carried[carry.before] for carry in plan.carries], states, [env[value] for value in plan.saved]
 
     def run_backward(
         self,
@@ -80,7 +73,7 @@ class Program:
         env.update((value, tensor) for value, tensor in zip(backward.outputs, d_outputs, strict=True) if value is not None)
         # d_states is empty where the states after each step are not given out; then no value asks for it.
         env.update((value, tensor) for value, tensor in zip(backward.states, d_states, strict=False) if value is not None)
-        carried = {carry: tensor for carry, tensor in zip(backward.carries, d_final, strict=True) if carry is not None}
+        carried = {carry.before: tensor for carry, tensor in zip(backward.carries, d_final, strict=True) if carry is not None}
         for stage in (*self.invariant, *self.backward):
             stage(env, carried, packing)
         for total in backward.totals:
@@ -93,12 +86,18 @@ class Program:
                 gradients.append(env[backward.gradients[value]])
             else:  # what it is used for has no slope, as in floor(x)
                 gradients.append(torch.zeros_like(tensor) if needed else None)
-        return gradients, [None if carry is None else carried[carry] for carry in backward.carries]
+        return gradients, [None if carry is None else carried[carry.before] for carry in backward.carries]
+
+
+def make_prelude(graph: Graph) -> tuple[Stager, ...]:
+    """What depends on weights, context and a sequence's noise only."""
+    return tuple(_batched(stage, graph.lead, graph.stopped) for stage in prelude_of(graph))
 
 
 def make_program(plan: Plan, compile_loop: Callable[[Loop], LoopRunner]) -> Program:
     """The plan, with its loops compiled."""
-    lead = dict(plan.graph.lead)
+    backward = plan.backward
+    lead = plan.graph.lead if backward is None else backward.lead
 
     def ready(stages: Sequence[Stage], reverse: bool = False) -> tuple[Stager, ...]:
         made = []
@@ -111,12 +110,8 @@ def make_program(plan: Plan, compile_loop: Callable[[Loop], LoopRunner]) -> Prog
                 made.append(_recurrence(stage, compile_loop(stage.loop)))
         return tuple(made)
 
-    backward = plan.backward
-    if backward is not None:
-        lead.update(backward.lead)
     return Program(
         plan=plan,
-        prelude=ready(plan.prelude),
         forward=ready(plan.stages),
         invariant=() if backward is None else ready(backward.invariant),
         backward=() if backward is None else ready(backward.stages, reverse=True),
@@ -140,7 +135,7 @@ def _batched(stage: Batched, lead: Mapping[Value, int], stopped: Container[Value
         else set()
     )
 
-    def run(env: Env, carried: dict[Carry, Tensor], packing: Packing) -> None:
+    def run(env: Env, carried: Env, packing: Packing) -> None:
         own = {value: env[value] for value in rows}
         for value in rows:
             env[value] = packing.spread(env[value])
@@ -151,15 +146,15 @@ def _batched(stage: Batched, lead: Mapping[Value, int], stopped: Container[Value
 
 
 def _shift(carry: Carry, lead: Mapping[Value, int], reverse: bool) -> Stager:
-    def run(env: Env, carried: dict[Carry, Tensor], packing: Packing) -> None:
+    def run(env: Env, carried: Env, packing: Packing) -> None:
         after = _spread(env[carry.after], lead[carry.after], packing)
-        initial = carried[carry]
+        initial = carried[carry.before]
         if reverse:
             env[carry.before] = packing.after(after, initial)
-            carried[carry] = packing.first(after, initial)
+            carried[carry.before] = packing.first(after, initial)
         else:
             env[carry.before] = packing.before(torch.cat([initial, after]))
-            carried[carry] = packing.last(after, initial)
+            carried[carry.before] = packing.last(after, initial)
 
     return run
 
@@ -169,27 +164,26 @@ def _recurrence(stage: Recurrence, run_loop: LoopRunner) -> Stager:
     given = (*loop.shared, *loop.per_row, *loop.per_step)
     histories = {carry.after: carry for carry in stage.histories}  # one buffer for first state and results
 
-    def run(env: Env, carried: dict[Carry, Tensor], packing: Packing) -> None:
+    befores = [carry.before for carry in loop.carried]
+
+    def run(env: Env, carried: Env, packing: Packing) -> None:
         buffers = [env[value].contiguous() for value in given]
-        initial = {carry: carried[carry] for carry in loop.carried}
-        for carry in loop.carried:
-            carried[carry] = initial[carry].clone(memory_format=torch.contiguous_format)
-        like = (buffers or [carried[loop.carried[0]]])[0]
-        written: list[Tensor] = []
+        initial = {before: carried[before] for before in befores}
+        for before in befores:
+            carried[before] = initial[before].clone(memory_format=torch.contiguous_format)
         for value in loop.written:
             if value in histories:
-                carry = histories[value]
-                history = torch.empty(packing.batch + packing.total, *value.shape, dtype=value.dtype, device=like.device)
-                history[: packing.batch] = initial[carry]
+                before = histories[value].before
+                history = initial[before].new_empty((packing.batch + packing.total, *value.shape))
+                history[: packing.batch] = initial[before]
                 env[value] = history[packing.batch :]
-                env[carry.before] = history  # read as `before` once the loop has filled it
+                env[before] = history  # read as `before` once the loop has filled it
             else:
-                env[value] = torch.empty(packing.total, *value.shape, dtype=value.dtype, device=like.device)
-            written.append(env[value])
-        run_loop([*buffers, *(carried[carry] for carry in loop.carried), *written], packing)
+                env[value] = torch.empty((packing.total, *value.shape), dtype=value.dtype)
+        run_loop([*buffers, *(carried[before] for before in befores), *(env[value] for value in loop.written)], packing)
         for carry in stage.histories:
-            shared_buffer = histories[carry.after] is carry
-            history = env[carry.before] if shared_buffer else torch.cat([initial[carry], env[carry.after]])
-            env[carry.before] = packing.before(history)
+            before = carry.before
+            in_place = histories[carry.after] is carry
+            env[before] = packing.before(env[before] if in_place else torch.cat([initial[before], env[carry.after]]))
 
     return run
