@@ -21,7 +21,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 def scratch_full_of_nan(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Scratch begins as NaN, so that nothing is read before it is written; objects are kept for this session only."""
     monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path_factory.getbasetemp() / "objects"))
-    monkeypatch.setattr("carousel.engine.native.compiled.np.empty", lambda size, dtype: np.full(size, 0xFF, dtype))
+    monkeypatch.setattr("carousel.engine.native.compiled.uninitialised", lambda size: np.full(size, 0xFF, np.uint8))
 
 
 def random_tensor(value: Value, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:

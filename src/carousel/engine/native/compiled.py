@@ -91,7 +91,7 @@ class _Variant:
         assert self._library is not None
         block, team = self._division(B, most)
         packed = self.program.packed_bytes
-        memory = np.empty(packed + team * block * self.program.scratch_bytes + ALIGNMENT, np.uint8)
+        memory = uninitialised(packed + team * block * self.program.scratch_bytes + ALIGNMENT)
         start = -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
         words = (ctypes.c_int64 * (len(WORDS) + len(buffers)))(T, B, team, block, offsets, start + packed, start, *buffers)
         arguments = ctypes.addressof(words)
@@ -114,6 +114,11 @@ class _Variant:
         team = min(B, most)
         rounds = -(-B // (team * largest))
         return -(-B // (team * rounds)), team
+
+
+def uninitialised(size: int) -> np.ndarray:
+    """Memory for one call."""
+    return np.empty(size, np.uint8)
 
 
 @cache

@@ -88,6 +88,7 @@ def compile_text(text: str) -> bytes:
         options.loop_interleaving = False
         builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
+        module.verify()  # a wrong module would end the process when it is made into code
         return machine.emit_object(module)
 
 

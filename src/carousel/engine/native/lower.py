@@ -124,11 +124,15 @@ class Program:
         text.line("ret void")
         wide = ' "prefer-vector-width"="512"' if jit.vector_bits() == 512 else ""
         head = f"define void @run(ptr %arguments, i64 %thread) nounwind{wide} {{"
-        local = [
-            f"  {routine.scratch_names[value]} = alloca [{max(elements, 1)} x {routine.memory_type(value.dtype)}], align {ALIGNMENT}"
-            for value, (_, elements) in routine.scratch.items()
-            if routine.is_local(value)
-        ]
+        local = []
+        for value, (_, elements) in routine.scratch.items():
+            if routine.is_local(value):
+                name, kind = routine.scratch_names[value], routine.memory_type(value.dtype)
+                size = max(elements, 1) * value.dtype.itemsize
+                local.append(f"  {name} = alloca [{max(elements, 1)} x {kind}], align {ALIGNMENT}")
+                # Of a variable that is stored only in parts and loaded only whole, LLVM 22's SROA may use a part
+                # before it is computed, and then aborts; with this store the variable is not of that form.
+                local.append(f"  call void @llvm.memset.p0.i64(ptr {name}, i8 0, i64 {size}, i1 false)")
         return "\n".join([head, "entry:", *local, *routine.locals, *text.lines, "}"])
 
     def _block(self, first: int | str) -> None:
