@@ -43,4 +43,6 @@ def test_page_runs(page: Path, tmp_path: Path) -> None:
 def test_every_page_is_in_the_contents() -> None:
     contents = (ROOT / "docs" / "index.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
-        assert page.stem == "index" or re.search(rf"^{page.stem}$", contents, re.MULTILINE), f"docs/{page.name} is not in docs/index.md"
+        assert page.stem == "index" or re.search(rf"^{page.stem}$", contents, re.MULTILINE), (
+            f"docs/{page.name} is not in docs/index.md"
+        )
