@@ -1,24 +1,32 @@
-"""Run one training in a process of its own, so that tests can kill it: run_fit.py FOLDER OPTIMIZER RESUME."""
+"""One training, to be run in a process of its own that a test kills."""
 
-import sys
+import os
 from pathlib import Path
 
-from tiny import RunningMean, network
+import torch
 
 import carousel.train
+from tiny import RunningMean, network
 
-if __name__ == "__main__":
-    folder, optimizer, resume = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "resume"
-    carousel.train.CHECKPOINT_EVERY = 0.01  # between evaluations too
+# Tracing imports much when it is first used: a process forked from one that has this module need not.
+carousel.scan(network(), torch.zeros(1, 2, 1))
+
+
+def train(folder: Path, optimizer: str, resume: bool) -> None:
+    """Train into `folder`, or go on there; checkpoints come thick."""
+    os.close(2)
+    os.open(os.devnull, os.O_WRONLY)
+    torch.set_num_threads(1)
+    carousel.train.CHECKPOINT_EVERY = 0.03  # between evaluations too
     carousel.fit(
         network(zoneout_h=0.1),
         RunningMean(),
         optimizer=optimizer,
         rate=0.01,
         batch_size=7,
-        sequences=600,
+        sequences=400,
         evaluate_every=50,
-        patience=9,
+        patience=6,
         monitor="MAE",
         out=folder,
         resume=resume,

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny import RunningMean, network
 from torch import Tensor
 
 from carousel import Batch, Stack, scan
 from carousel.errors import InputError
 from carousel.learn import BPTT, objective
+from tiny import RunningMean, network
 
 
 def batch(seed: int = 5, B: int = 5, steps: int = 9) -> Batch:

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from tiny import RunningMean, network
 from torch import Tensor, nn
 
 from carousel import Cell
 from carousel.learn import BPTT, Diverged
+from carousel.learn.learner import StepLoss
+from tiny import RunningMean, network
+
+TASK = RunningMean()
 
 
 class Powers(Cell):
@@ -26,8 +29,8 @@ class Powers(Cell):
         return h, h
 
 
-def train(cell: Cell, loss=RunningMean().loss, window: int | None = None, **change: Tensor) -> None:
-    batch = RunningMean().sample(4, torch.Generator().manual_seed(1), steps=8)
+def train(cell: Cell, loss: StepLoss = TASK.loss, window: int | None = None, **change: Tensor) -> None:
+    batch = TASK.sample(4, torch.Generator().manual_seed(1), steps=8)
     for name, value in change.items():
         getattr(batch, name).copy_(value)
     generator = torch.Generator().manual_seed(2)
@@ -66,6 +69,6 @@ def test_a_bad_loss_is_named() -> None:
 def test_a_bad_gradient_is_named_and_not_used() -> None:
     cell = network()
     before = [parameter.detach().clone() for parameter in cell.parameters()]
-    with pytest.raises(Diverged, match="the gradient of parameter .* is not finite"):
+    with pytest.raises(Diverged, match=r"the gradient of parameter .* is not finite"):
         train(cell, lambda y, target: (y - y.detach()).sum().abs().sqrt())
     assert all(map(torch.equal, before, cell.parameters()))

@@ -49,7 +49,7 @@ def test_every_optimiser_lowers_a_square(name: str) -> None:
 
 def test_names_and_rates_that_cannot_be_are_refused() -> None:
     parameter = torch.nn.Parameter(torch.ones(1))
-    with pytest.raises(InputError, match="no optimiser 'adm' .did you mean 'adam'"):
+    with pytest.raises(InputError, match=r"no optimiser 'adm' .did you mean 'adam'"):
         optimizer_by_name("adm", [parameter], 0.1)
     with pytest.raises(InputError, match="expected a rate above 0, got -1"):
         optimizer_by_name("adam", [parameter], -1)

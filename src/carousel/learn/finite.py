@@ -19,9 +19,7 @@ class Diverged(InputError):
     """A loss or a gradient is infinite or not a number; the message says where it began."""
 
 
-def check_loss(
-    value: Tensor, cell: Cell, batch: Batch, loss: StepLoss, *, state: State, drawn: Tensor | None, start: int
-) -> None:
+def check_loss(value: Tensor, cell: Cell, batch: Batch, loss: StepLoss, *, state: State, drawn: Tensor | None, start: int) -> None:
     """Raise Diverged where the objective is not finite, after one more run that finds the first bad step.
 
     Args:
