@@ -10,6 +10,7 @@ from carousel.recipes.recipe import Claim, Goal, Recipe, Row
 __all__ = ["RECIPES", "Claim", "Goal", "Recipe", "Row", "load"]
 
 RECIPES: dict[str, str] = {
+    "sunspots": "carousel.recipes.sunspots",
     "error-flow": "carousel.recipes.error_flow",
 }
 """name -> module with a RECIPE; a recipe is loaded only when it is asked for."""
