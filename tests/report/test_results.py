@@ -46,6 +46,11 @@ def test_recipe_table_gives_mean_and_sample_deviation(result_row: MakeRow) -> No
     assert table.best == (1,)
 
 
+def test_recipe_table_knows_when_more_is_better(result_row: MakeRow) -> None:
+    goal = {"measure": "MAE", "unit": "", "at_least": 0.5}
+    assert recipe_table([result_row("a", [0.9], goals=[goal]), result_row("b", [0.2])]).best == (0,)
+
+
 def test_claims_table_tells_met_from_missed_and_from_not_measured(result_row: MakeRow) -> None:
     claims = [{"measure": "MAE", "figure": 10.5, "unit": "spots", "source": "table 1"}]
     goals = [{"measure": "MAE", "unit": "spots", "at_most": 12.0}, {"measure": "RMSE", "unit": "spots", "at_least": 1.0}]

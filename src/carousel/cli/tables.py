@@ -15,17 +15,15 @@ _ENDLESS = 10_000  # columns: in a pipe nothing is cut or wrapped
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: Sequence[int] = ()) -> None:
     """Print rows of text under their column names, columns of numbers to the right, the rows `best` in bold."""
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    width = None if sys.stdout.isatty() else _ENDLESS
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for n, name in enumerate(columns):
         numbers = all(_NUMBER.fullmatch(row[n]) for row in rows)
         table.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=n == 0 or numbers)
     for n, row in enumerate(rows):
         table.add_row(*row, style="bold" if n in best else None)
-    if console.is_terminal:
-        console.print(table)
-        return
     with console.capture() as captured:
-        console.print(table, width=_ENDLESS)
+        console.print(table)
     for line in captured.get().splitlines():
         print(line.rstrip())

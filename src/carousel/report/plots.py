@@ -18,7 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 TRUTH = "#000000"
-NETWORKS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#7A5C00", "#882255")
+WORST = "#D55E00"
+NETWORKS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#882255", "#7A5C00")
 BASELINES = ("#8c8c8c", "#E69F00", "#b9b9b9")
 WIDTH = 7.2  # inches; a page shows a figure 900 pixels wide, so that 10 points are 17 pixels
 STYLE = {
@@ -196,8 +197,8 @@ def error_over_time(times: Sequence[str], errors: np.ndarray, worst: Sequence[in
     axes.fill_between(x, errors, color=NETWORKS[0], alpha=0.25, linewidth=0)
     axes.plot(x, errors, color=NETWORKS[0], linewidth=1.0)
     for rank, at in enumerate(worst, start=1):
-        axes.plot(x[at], errors[at], "o", color=NETWORKS[1], markersize=5)
-        axes.annotate(str(rank), (x[at], errors[at]), xytext=(5, 3), textcoords="offset points", color=NETWORKS[1], weight="bold")
+        axes.plot(x[at], errors[at], "o", color=WORST, markersize=5)
+        axes.annotate(str(rank), (x[at], errors[at]), xytext=(5, 3), textcoords="offset points", color=WORST, weight="bold")
     axes.set_ylim(bottom=0)
     axes.set_ylabel(f"mean absolute error\n({unit})")
     axes.set_xlabel(f"{time_name} of the forecast's first step")

@@ -47,7 +47,7 @@ def errors_table(methods: Sequence[Row]) -> Table:
 def recipe_table(rows: Sequence[Row]) -> Table:
     """One recipe's rows: each measure's mean and sample standard deviation over the runs, and their time.
 
-    The lowest mean of the first measure is best.
+    The best row is that with the best mean of the first measure.
     """
     measures = list(dict.fromkeys(name for row in rows for name in row["summary"]))
     values = {name: [_values(row, name) for row in rows] for name in measures}
@@ -57,9 +57,14 @@ def recipe_table(rows: Sequence[Row]) -> Table:
         cells = [_mean_and_deviation(values[name][n], means[name]) for name in measures]
         seconds = [run["seconds"] for run in row["runs"]]
         table.append([row["row"], *cells, str(len(row["runs"])), f"{mean(seconds):.1f}" if any(seconds) else ""])
-    first = [mean(runs) if runs else math.inf for runs in values[measures[0]]] if measures else []
-    best = (first.index(min(first)),) if first else ()
-    return Table(["row", *measures, "runs", "seconds a run"], table, best)
+    sign = -1 if higher_is_better(rows, measures[0]) else 1
+    best = min(range(len(rows)), key=lambda n: sign * mean(values[measures[0]][n]) if values[measures[0]][n] else math.inf)
+    return Table(["row", *measures, "runs", "seconds a run"], table, (best,))
+
+
+def higher_is_better(rows: Sequence[Row], measure: str) -> bool:
+    """Whether some row has a goal that this measure be at least so much; an error is better lower."""
+    return any("at_least" in goal for row in rows for goal in row["goals"] if goal["measure"] == measure)
 
 
 def claims_table(rows: Sequence[Row]) -> Table:
