@@ -148,7 +148,7 @@ def test_list_names_models_and_recipes(capsys: Capture) -> None:
 
 def test_reproduce_then_results(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["reproduce", "sunspots", "--rows", "naive", "seasonal-naive-132"]) == 0
+    assert main(["reproduce", "sunspots", "--rows", "naive", "seasonal-naive-132", "--processes", "1"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split()[:4] == ["row", "MAE", "RMSE", "MASE"]
     assert [line.split()[0] for line in printed[1:3]] == ["naive", "seasonal-naive-132"]

@@ -163,7 +163,7 @@ def results(
         Write the same as a Markdown page too. [default: docs/reproductions.md, where there is one]
     """
     from carousel.recipes.reproduce import collect
-    from carousel.report.results import claims_table, write_page
+    from carousel.report.results import by_recipe, claims_table, write_page
 
     rows = collect(out)
     if not rows:
@@ -176,7 +176,9 @@ def results(
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        print_table(*claims_table(rows))
+        for n, (recipe, own) in enumerate(by_recipe(rows).items()):
+            print(("\n" if n else "") + recipe)
+            print_table(*claims_table(own))
 
 
 def _train(settings: ForecastSettings, run: Path, *, resume: bool) -> None:

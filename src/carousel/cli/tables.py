@@ -20,7 +20,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: Seq
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for n, name in enumerate(columns):
         numbers = all(_NUMBER.fullmatch(row[n]) for row in rows)
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=n == 0 or numbers)
+        words = any(" " in row[n] for row in rows) and not numbers
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=not words)
     for n, row in enumerate(rows):
         table.add_row(*row, style="bold" if n in best else None)
     with console.capture() as captured:

@@ -68,7 +68,10 @@ def higher_is_better(rows: Sequence[Row], measure: str) -> bool:
 
 
 def claims_table(rows: Sequence[Row]) -> Table:
-    """Every claim and goal of every row beside what was measured here, and whether the goal was met."""
+    """Every claim and goal of every row beside what was measured here, and whether the goal was met.
+
+    A row with neither shows all that it measured; a column that would be empty is left out.
+    """
     lines = []
     for row in rows:
         claims = {claim["measure"]: claim for claim in row["claims"]}
@@ -78,26 +81,36 @@ def claims_table(rows: Sequence[Row]) -> Table:
             goal = _wanted(goals[measure]) if measure in goals else ""
             met = row["met"].get(measure)
             verdict = "" if met is None else "met" if met else "missed"
-            lines.append([row["recipe"], row["row"], measure, claim, goal, _ours(row["summary"].get(measure)), verdict])
-    return Table(["recipe", "row", "measure", "paper", "goal", "ours", "verdict"], lines)
+            lines.append([row["row"], measure, claim, goal, _ours(row["summary"].get(measure)), verdict])
+    columns = ["row", "measure", "paper", "goal", "ours", "verdict"]
+    used = [n for n in range(len(columns)) if any(line[n] for line in lines)]
+    return Table([columns[n] for n in used], [[line[n] for n in used] for line in lines])
+
+
+def by_recipe(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each recipe, in their order."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["recipe"], []).append(row)
+    return groups
 
 
 def page(rows: Sequence[Row]) -> str:
-    """docs/reproductions.md: the table of all claims and goals, then each row's command and deviations."""
-    table = claims_table(rows)
+    """docs/reproductions.md: for each recipe the table of claims and goals, then each row's command and deviations."""
     lines = [
         _MARK,
         "# Reproductions",
         "",
         "Every row that `carousel reproduce` has measured, met or missed; `carousel results` prints the same.",
         "*Ours* is the mean over the runs, with their smallest and largest value.",
-        "",
-        *_markdown(table),
     ]
-    for row in rows:
-        lines += ["", f"## {row['row']}", "", f"`{row['command']}` ({len(row['runs'])} runs, {row['backend']}, {row['date']})", ""]
-        lines += [f"- Source of {claim['measure']}: {claim['source']}" for claim in row["claims"]]
-        lines += [f"- Deviation: {text}" for text in row["deviations"]] or ["- No deviations."]
+    for recipe, own in by_recipe(rows).items():
+        lines += ["", f"## {recipe}", "", *_markdown(claims_table(own))]
+        for row in own:
+            lines += ["", f"### {row['row']}", "", f"`{row['command']}` ({len(row['runs'])} runs, {row['backend']}, {row['date']})"]
+            notes = [f"- Source of {claim['measure']}: {claim['source']}" for claim in row["claims"]]
+            notes += [f"- Deviation: {text}" for text in row["deviations"]]
+            lines += ["", *notes] if notes else []
     return "\n".join(lines) + "\n"
 
 
@@ -133,8 +146,8 @@ def _claimed(claim: Row) -> str:
 
 def _wanted(goal: Row) -> str:
     if goal.get("rivals"):
-        figure = "" if goal["at_most"] is None else f": {number(goal['at_most'])}"
-        return _with_unit(f"below {', '.join(goal['rivals'])}{figure}", goal["unit"])
+        rivals = f"below {', '.join(goal['rivals'])}"
+        return rivals if goal["at_most"] is None else f"{rivals} ({_with_unit(number(goal['at_most']), goal['unit'])})"
     bounds = [f"{name.replace('_', ' ')} {goal[name]:g}" for name in ("at_most", "at_least") if goal.get(name) is not None]
     return _with_unit(", ".join(bounds), goal["unit"])
 
