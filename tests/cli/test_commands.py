@@ -175,6 +175,18 @@ def test_a_run_that_fails_shows_in_the_exit_status(tmp_path: Path, capsys: Captu
     assert capsys.readouterr() == ("", "carousel: 1 of the runs failed; the same command tries again\n")
 
 
+@pytest.mark.parametrize(("words", "same"), [([], "the same command"), (["--restart"], "the same command without --restart")])
+def test_ctrl_c_in_reproduce_tells_how_to_go_on(
+    words: list[str], same: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("carousel.recipes.reproduce.reproduce", interrupted)
+    assert main(["reproduce", "sunspots", *words]) == 130
+    assert capsys.readouterr().err == f"carousel: interrupted; the runs that were done are kept, and {same} goes on\n"
+
+
 def test_results_of_nothing(tmp_path: Path, capsys: Capture) -> None:
     assert "carousel reproduce NAME" in refused(["results", "--out", tmp_path], capsys)
 

@@ -23,10 +23,10 @@ def test_palette_gives_each_name_its_own_colour() -> None:
 
 def test_learning_curves_draw_every_run() -> None:
     curves = {"lstm": [[(0, 3.0), (10, 2.0)], [(0, 4.0), (10, 2.5)]], "gru": [[(0, 3.5), (10, 1.5)]]}
-    figure = plots.learning_curves({"MAE (spots)": curves}, plots.palette(curves, ()), marked=(10, 1.5))
+    figure = plots.learning_curves({("MAE", "spots"): curves}, plots.palette(curves, ()), marked=(10, 1.5))
     (axes,) = figure.axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[3.0, 2.0], [4.0, 2.5], [3.5, 1.5], [1.5]]
-    assert axes.get_ylabel() == "MAE (spots)"
+    assert axes.get_ylabel() == "MAE\n(spots)"
     assert axes.get_xlabel() == "sequences seen"
     assert labels(figure) == ["lstm", "gru", "weights kept"]
 
@@ -36,7 +36,7 @@ def test_learning_curves_draw_every_run() -> None:
 )
 def test_learning_curves_go_logarithmic_where_it_helps(values: tuple[float, float], scale: str) -> None:
     curve = list(enumerate(values))
-    figure = plots.learning_curves({"loss": {"a": [curve]}}, {"a": "black"})
+    figure = plots.learning_curves({("loss", ""): {"a": [curve]}}, {"a": "black"})
     assert figure.axes[0].get_yscale() == scale
 
 
@@ -93,3 +93,10 @@ def test_spread_shows_each_seed_and_their_mean() -> None:
 )
 def test_times_are_read_as_dates_then_numbers_then_counted(times: list[str], kind: str) -> None:
     assert plots._time_values(times).dtype.kind == kind
+
+
+def test_a_long_unit_is_cut_and_large_numbers_stand_in_full() -> None:
+    figure = plots.error_by_step({"lstm": [4_000_000.0, 5_000_000.0]}, {"lstm": "blue"}, "a" * 60)
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == f"mean absolute error\n({'a' * 26}…"
+    assert axes.yaxis.get_major_formatter().format_data(4e6) == "4,000,000"

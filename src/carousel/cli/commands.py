@@ -132,7 +132,8 @@ def reproduce(
     try:
         done = measure(name, out=out, rows=rows, seeds=seeds, processes=processes, restart=restart)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the runs that were done are kept, and the same command goes on") from None
+        same = "the same command without --restart" if restart else "the same command"
+        raise KeyboardInterrupt(f"interrupted; the runs that were done are kept, and {same} goes on") from None
     if done.rows:
         print_table(*recipe_table(done.rows))
         goals = claims_table([row for row in done.rows if row["claims"] or row["goals"]])
@@ -173,6 +174,7 @@ def results(
         page = usual
     if page is not None:
         write_page(rows, page)
+        print(f"page: {page}", file=sys.stderr)
     if as_json:
         print(json.dumps(rows, indent=1))
     else:

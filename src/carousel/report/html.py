@@ -78,7 +78,7 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
             caption = f"{measure} of each run (dots) and the mean of a row's runs (bars); {better} is better."
             figures["Spread over seeds"] = plots.spread(values, colours, _with_unit(rows, measure)), caption
         if trained:
-            curves = {recipe.curve: {row["row"]: [run["curve"] for run in row["runs"]] for row in trained}}
+            curves = {(recipe.curve, ""): {row["row"]: [run["curve"] for run in row["runs"]] for row in trained}}
             figures["Learning curves"] = plots.learning_curves(curves, colours), "A line for each run."
         figures |= _forecast_figures(rows, names, colours)
         drawn = [(title, svg(figure), caption) for title, (figure, caption) in figures.items()]
@@ -172,8 +172,8 @@ def _curves(run: Path) -> tuple[dict[tuple[str, str], plots.Curve], tuple[float,
 def _learning_curves(curves: Mapping[tuple[str, str], plots.Curve], kept: tuple[float, float], unit: str) -> Figure:
     splits = ("train", "validation")
     panels = {
-        "loss (scaled)": {split: [curves[split, "loss"]] for split in splits},
-        f"MAE on validation ({unit})": {"validation": [curves["validation", "MAE"]]},
+        ("loss", "scaled"): {split: [curves[split, "loss"]] for split in splits},
+        ("MAE on validation", unit): {"validation": [curves["validation", "MAE"]]},
     }
     return plots.learning_curves(panels, plots.palette(splits, ()), marked=kept)
 

@@ -51,6 +51,8 @@ STYLE = {
     "svg.hashsalt": "carousel",  # the same figure gives the same file
 }
 
+_AXIS = 28  # letters that fit beside a panel of two inches
+
 Colours = Mapping[str, str]
 Curve = Sequence[tuple[float, float]]
 """Points (sequences seen, value)."""
@@ -62,19 +64,19 @@ def palette(networks: Iterable[str], baselines: Iterable[str]) -> dict[str, str]
 
 
 def learning_curves(
-    panels: Mapping[str, Mapping[str, Sequence[Curve]]], colours: Colours, *, marked: tuple[float, float] | None = None
+    panels: Mapping[tuple[str, str], Mapping[str, Sequence[Curve]]], colours: Colours, *, marked: tuple[float, float] | None = None
 ) -> Figure:
     """Values against sequences seen: a panel for each quantity, a colour for each name, a line for each run.
 
     Args:
-        panels:   quantity with its unit -> name -> one curve a run.
+        panels:   (quantity, its unit or "") -> name -> one curve a run.
         colours:  name -> colour.
         marked:   the point (sequences, value) in the last panel that the kept weights belong to.
     """
     figure = Figure(figsize=(WIDTH, 3.0))
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (quantity, curves) in zip(row, panels.items(), strict=True):
+    for axes, ((quantity, unit), curves) in zip(row, panels.items(), strict=True):
         for name, runs in curves.items():
             for curve in runs:
                 thin = {"linewidth": 1.0, "alpha": 0.75} if len(runs) > 1 else {}
@@ -83,7 +85,7 @@ def learning_curves(
         axes.xaxis.set_major_locator(MaxNLocator(6 if len(row) == 1 else 4, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("sequences seen")
-        axes.set_ylabel(quantity)
+        _value_axis(axes, quantity, unit)
         axes.margins(x=0.02)
     handles = [Line2D([], [], color=colours[name]) for name in names]
     if marked is not None:
@@ -101,7 +103,6 @@ def _log_where_wide(axes: Axes, values: Sequence[float]) -> None:
     axes.set_yscale("log")
     few = high / low < 100  # few decades: name their 2, 3 and 5 too
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if few else (1,)))
-    axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -145,7 +146,7 @@ def forecasts(
                     origin = max(start - 1, 0)  # the line begins at the last value that was known
                     known = truth[origin:start]
                     axes.plot(x[origin : start + horizon], [*known, *made[name][start]], color=colours[name])
-        axes.set_ylabel(unit)
+        _value_axis(axes, unit)
         axes.margins(x=0.01)
         _date_axis(axes, x)
 
@@ -175,7 +176,7 @@ def error_by_step(errors: Mapping[str, Sequence[float]], colours: Colours, unit:
         steps = range(1, len(values) + 1)
         axes.plot(steps, values, "o-" if len(steps) <= 48 else "-", markersize=3.5, color=colours[name], label=name)
     axes.set_xlabel("steps ahead")
-    axes.set_ylabel(f"mean absolute error\n({unit})")
+    _value_axis(axes, "mean absolute error", unit)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     _legend_above(figure, axes)
@@ -200,7 +201,7 @@ def error_over_time(times: Sequence[str], errors: np.ndarray, worst: Sequence[in
         axes.plot(x[at], errors[at], "o", color=WORST, markersize=5)
         axes.annotate(str(rank), (x[at], errors[at]), xytext=(5, 3), textcoords="offset points", color=WORST, weight="bold")
     axes.set_ylim(bottom=0)
-    axes.set_ylabel(f"mean absolute error\n({unit})")
+    _value_axis(axes, "mean absolute error", unit)
     axes.set_xlabel(f"{time_name} of the forecast's first step")
     axes.margins(x=0.01)
     _date_axis(axes, x)
@@ -235,6 +236,13 @@ def spread(values: Mapping[str, Sequence[float]], colours: Colours, quantity: st
 def _figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height))
     return figure, figure.subplots()
+
+
+def _value_axis(axes: Axes, quantity: str, unit: str = "") -> None:
+    """Name the axis, its unit in a second line, each cut to what the height of a panel holds; numbers in full."""
+    lines = [quantity, f"({unit})"] if unit else [quantity]
+    axes.set_ylabel("\n".join(line if len(line) <= _AXIS else f"{line[: _AXIS - 1]}…" for line in lines))
+    axes.yaxis.set_major_formatter("{x:,.10g}")
 
 
 def _legend_above(figure: Figure, axes: Axes) -> None:
