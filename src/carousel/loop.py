@@ -184,7 +184,9 @@ def _draw_noise(
     if weight is None:
         weight = torch.empty(0)
     for name, (kind, shape) in cell.noise_shapes().items():
-        leading = {"step": (steps, batch), "sequence": (batch,)}[kind]
+        if kind not in ("step", "sequence"):
+            raise InputError(f"scan: expected {type(cell).__name__}'s noise {name!r} drawn each 'step' or 'sequence', got {kind!r}")
+        leading = (steps, batch) if kind == "step" else (batch,)
         source = weight.device if generator is None else generator.device
         draw = torch.rand(*leading, *shape, generator=generator, dtype=weight.dtype, device=source).to(weight.device)
         (step_noise if kind == "step" else sequence_noise)[name] = draw
