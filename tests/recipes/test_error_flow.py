@@ -6,6 +6,8 @@ import pytest
 
 from carousel.recipes import error_flow as flow
 from carousel.recipes import load
+from carousel.recipes.reproduce import reproduce
+from carousel.report.html import write_recipe_report
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,15 @@ def test_runs_are_plain_json_and_repeat(rows):
             assert json.loads(json.dumps(run)) == run
             again = flow.run_unit(row["row"], run["seed"])
             assert {**again, "seconds": 0} == {**run, "seconds": 0}
+
+
+def test_the_report_holds_the_picture(tmp_path):
+    done = reproduce(flow.RECIPE, out=tmp_path, rows=["weight-steady", "weight-oscillating"], progress=False)
+    assert not done.failures
+    html = write_recipe_report(flow.RECIPE, done.rows, tmp_path / "report.html").read_text()
+    assert "What it shows" in html
+    assert "Left: norm of the error against lag" in html
+    assert html.count("<svg") == 3  # the picture, the spread and the learning curves
 
 
 def test_the_picture_shows_every_run(rows):

@@ -135,10 +135,12 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
                 label = f"learning rate {RATES[row['row']]:.4f}"
                 training.plot(picture["weights"], color=colour, marker=".", linewidth=1, label=label)
     errors.set(yscale="log", xlabel="lag (steps back)", ylabel="norm of the error", title="Errors on their way back")
+    errors.yaxis.set_major_formatter("{x:g}")  # reports read no mathematics in text
     training.axhline(1, color="0.6", linewidth=0.8)
     training.set(ylim=(0.8, 1.08), xlabel="updates", ylabel="weight", title=f"A weight that learns to hold an input {LAG} steps")
-    errors.legend(frameon=False, loc="upper left")
-    training.legend(frameon=False, loc="upper center", ncols=2)
+    for axes, place, columns in ((errors, "upper left", 1), (training, "upper center", 2)):
+        if axes.get_legend_handles_labels()[1]:  # rows may have been left out
+            axes.legend(frameon=False, loc=place, ncols=columns)
     return figure
 
 

@@ -72,6 +72,9 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
     colours = plots.palette(names, [row["row"] for row in rows if row not in trained])
     figures: dict[str, tuple[Figure, str]] = {}
     with style.context(plots.STYLE):
+        if recipe.draw is not None:
+            caption = " ".join((recipe.draw.__doc__ or "").partition("\n\n")[0].split())
+            figures["What it shows"] = recipe.draw(rows), caption
         if len(rows) > 1:
             values = {row["row"]: [run["measures"][measure] for run in row["runs"]] for row in rows}
             better = "higher" if higher_is_better(rows, measure) else "lower"
