@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, Stack
 from carousel.cells import GRU, LSTM, MGU, Elman, FullyRecurrent, Window
+from carousel.nn import Reset
 
 I, H = 2, 3
 
@@ -111,6 +112,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "stack-noise": lambda: Stack(LSTM(I, H, zoneout_h=0.4), Elman(H, 2), GRU(2, 2, dropout_h=0.4)),
     "stack-window-mlp": lambda: Stack(Window(1, I), readout=nn.Sequential(nn.Linear(2 * I, H), nn.Tanh(), nn.Linear(H, 1))),
     "stack-stack": lambda: Stack(Stack(LSTM(I, H), MGU(H, 2)), FullyRecurrent(2, 2)),
+    "reset": lambda: Reset(LSTM(I, H, zoneout_h=0.4)),
     "context": Attending,
     "trees-and-integers": Embedding,
 }
@@ -129,13 +131,15 @@ def build(name: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> Cell:
 
 
 def arguments(cell: Cell, T: int, B: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> dict[str, Any]:
-    """Random inputs (T, B, ...), state (B, ...) and, for the probe, context: keyword arguments of scan."""
+    """Random inputs (T, B, ...) as the cell reads them, state (B, ...) and, for the probe, context: keyword arguments of scan."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
     inputs: Any = draw(T, B, I)
+    if isinstance(cell, Reset):
+        inputs = (inputs, torch.rand(T, B, generator=generator) < 0.3)
     if isinstance(cell, Embedding):
         inputs = Pair(torch.randint(5, (T, B), generator=generator), inputs)
     given = {"inputs": inputs, "state": pytree.tree_map(lambda leaf: draw(B, *leaf.shape), cell.initial_state())}

@@ -43,7 +43,7 @@ def leaves_equal(given, expected):
 
 
 def padded_with_nan(inputs, lengths):
-    """The inputs with NaN (9 for an integer, which is no symbol) wherever a sequence has ended."""
+    """The inputs with NaN (for an integer 9, which is no symbol; for a bool True) wherever a sequence has ended."""
 
     def pad(leaf):
         leaf = leaf.clone()

@@ -267,6 +267,13 @@ def test_a_draw_of_the_sequence_stays_and_one_of_the_step_changes(backend):
     assert not carousel.scan(cell.eval(), torch.zeros(2, 3, 1), backend=backend)[0].any()
 
 
+def test_noise_of_another_kind_is_refused():
+    cell = Window(0)
+    cell.noise_shapes = lambda: {"mask": ("often", (1,))}
+    with pytest.raises(InputError, match="expected Window's noise 'mask' drawn each 'step' or 'sequence', got 'often'"):
+        carousel.scan(cell, torch.ones(2, 3, 1))
+
+
 # Devices.
 
 

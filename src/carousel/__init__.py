@@ -17,6 +17,7 @@ _HOME = {
     "State": "cell",
     "Stepper": "loop",
     "scan": "loop",
+    "explain": "loop",
     "fit": "train",
 }
 _MODULES = ("cells", "data", "engine", "learn", "nn", "recipes", "report", "tasks", "train")

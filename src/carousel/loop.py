@@ -1,4 +1,4 @@
-"""scan and Stepper: the only time loop, and one step at a time with carried state."""
+"""scan, what explains it, and Stepper: the only time loop, and one step at a time with carried state."""
 
 from __future__ import annotations
 
@@ -41,15 +41,57 @@ def scan(
                         outputs past it are zero. None: all have T steps.
         return_states:  give the states after each step as a third result, tree of (T, B, ...),
                         differentiable.
-        backend:        "eager" (PyTorch, one step after the other), or "auto".
+        backend:        "native" (machine code), "eager" (PyTorch, one step after the other), or "auto":
+                        native where that applies, else eager; `explain` says which and why.
 
     Returns:
         (outputs, final_state) or (outputs, final_state, states): outputs (T, B, ...) as the cell
         returns them, final_state (B, ...), the state after each sequence's last step.
 
     Raises:
-        InputError: shapes, dtypes or devices that do not fit, with what was expected and what was given.
+        InputError: shapes, dtypes or devices that do not fit, with what was expected and what was
+            given; a backend that was named and does not apply, with the reason.
     """
+    call = _call(cell, inputs, state, context, generator, lengths, return_states)
+    outputs, final_state, states = engine.run(cell, call, backend)
+    return (outputs, final_state, states) if return_states else (outputs, final_state)
+
+
+def explain(
+    cell: Cell,
+    inputs: Any,
+    state: State = None,
+    *,
+    context: Any = None,
+    lengths: Tensor | Sequence[int] | None = None,
+    return_states: bool = False,
+    code: bool = False,
+) -> str:
+    """How `scan` runs a cell with ``backend="auto"``, as text: the backend and why, and its plan.
+
+    The plan says what is made once, what runs over all steps at once, what loops, with the line
+    of the cell's source that each operation came from, and how many bytes are kept for gradients
+    of everything (of nothing under `torch.no_grad`).
+
+    Args:
+        code: add the text of the generated machine code (LLVM).
+        The other arguments are those of `scan`.
+    """
+    from carousel.engine.explain import explain
+
+    return explain(cell, _call(cell, inputs, state, context, None, lengths, return_states), code)
+
+
+def _call(
+    cell: Cell,
+    inputs: Any,
+    state: State,
+    context: Any,
+    generator: torch.Generator | None,
+    lengths: Tensor | Sequence[int] | None,
+    return_states: bool,
+) -> Call:
+    """The arguments of scan, checked and completed."""
     steps, batch = _check_inputs("scan", ("T", "B"), cell, inputs)
     if state is None:
         state = pytree.tree_map(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
@@ -58,9 +100,7 @@ def scan(
     _check_context(cell, context, batch)
     step_noise, sequence_noise = _draw_noise(cell, steps, batch, generator)
     lengths = _checked_lengths(lengths, steps, batch)
-    call = Call(steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
-    outputs, final_state, states = engine.run(cell, call, backend)
-    return (outputs, final_state, states) if return_states else (outputs, final_state)
+    return Call(steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
 
 
 class Stepper:
@@ -184,7 +224,9 @@ def _draw_noise(
     if weight is None:
         weight = torch.empty(0)
     for name, (kind, shape) in cell.noise_shapes().items():
-        leading = {"step": (steps, batch), "sequence": (batch,)}[kind]
+        if kind not in ("step", "sequence"):
+            raise InputError(f"scan: expected {type(cell).__name__}'s noise {name!r} drawn each 'step' or 'sequence', got {kind!r}")
+        leading = (steps, batch) if kind == "step" else (batch,)
         source = weight.device if generator is None else generator.device
         draw = torch.rand(*leading, *shape, generator=generator, dtype=weight.dtype, device=source).to(weight.device)
         (step_noise if kind == "step" else sequence_noise)[name] = draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -86,9 +87,12 @@ def test_list_cells_names_the_lstm(capsys: pytest.CaptureFixture[str]) -> None:
     assert not any(line.startswith("LSTMState") for line in lines)
 
 
-def test_a_reader_that_leaves_ends_it_quietly() -> None:
-    code = "import sys; from carousel.cli import main; sys.exit(main(['list', 'cells']))"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
+    row = {"recipe": "demo", "row": "a", "runs": [], "summary": {}, "goals": [], "claims": [], "met": {}}
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "a.json").write_text(json.dumps(row))
+    command = [sys.executable, "-m", "carousel", "results", "--json", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None

@@ -57,6 +57,11 @@ def test_the_generator_alone_decides_the_windows(task):
     assert torch.equal(first, task.sample(8, generator()).inputs)
 
 
+def test_lengths_are_refused(task):
+    with pytest.raises(InputError, match="the windows have one length, set by history; got steps"):
+        task.sample(1, generator(), steps=3)
+
+
 def test_validation_counts_the_origins_of_its_part_only(task):
     batch = task.validation()
     assert batch.size == 1

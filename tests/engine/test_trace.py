@@ -241,6 +241,50 @@ def test_a_change_in_place_is_refused(victim):
     assert torch.equal(cell.w, torch.ones(2))
 
 
+OUTSIDE = torch.ones(2)
+
+
+def branching(x, state):
+    return (x, state) if x.sum() > 0 else (state, x)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (branching, "branches on the value of a tensor; use torch.where"),
+        (lambda x, state: (x, state * x.sum().item()), "branches on the value of a tensor"),
+        (lambda x, state: (x, state + torch.rand(2)), r"draws random numbers; declare them in noise_shapes\(\)"),
+        (lambda x, state: (nn.functional.dropout(x), state), "draws random numbers"),
+        (lambda x, state: (x, state + OUTSIDE), "uses a tensor from outside; make it a parameter or a buffer"),
+    ],
+    ids=["branch", "item", "random", "dropout", "outside"],
+)
+def test_what_no_step_may_do_is_named(result, message):
+    class Wrong(Scaled):
+        def step(self, x, state):
+            return result(x, state)
+
+    with pytest.raises(InputError, match=f"Wrong.step {message}"):
+        last(Wrong())
+
+
+def test_dropout_in_a_readout_is_named():
+    stack = carousel.Stack(Elman(2, 2), readout=nn.Dropout(0.5))
+    with pytest.raises(InputError, match=r"Stack.step draws random numbers"):
+        last(stack)
+    assert last(stack.eval())[0].shape == (3, 2)
+
+
+def test_an_error_in_the_equations_is_left_as_it_is():
+    class Wrong(Scaled):
+        def step(self, x, state):
+            return x, torch.ones(3, 3) @ state
+
+    with pytest.raises(RuntimeError) as error:
+        last(Wrong())
+    assert not isinstance(error.value, InputError)
+
+
 def test_a_new_tensor_may_be_written_to():
     class Local(Scaled):
         def step(self, x, state):

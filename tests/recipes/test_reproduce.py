@@ -148,7 +148,7 @@ def test_ctrl_c_loses_only_the_unit_under_way(toy, tmp_path):
 
 
 def test_bad_input_is_refused(toy, tmp_path):
-    with pytest.raises(InputError, match="unknown recipe 'sunspot', expected one of: sunspots"):
+    with pytest.raises(InputError, match=f"unknown recipe 'sunspot', expected one of: {', '.join(RECIPES)}"):
         reproduce("sunspot", out=tmp_path)
     with pytest.raises(InputError, match="no row 'dull', expected one of: plain, clever"):
         reproduce(toy, out=tmp_path, rows=["dull"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from cyclopts import CycloptsError
 from cyclopts.exceptions import MissingArgumentError
@@ -28,9 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv:  the words after ``carousel``; None for those of the process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A column or a file may be named in letters that the terminal does not have.
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        status: int | None = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
         return _refuse(_usage_line(error))
@@ -43,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
     except KeyboardInterrupt as stop:
-        print(f"carousel: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"carousel: {str(stop) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    return status or 0
 
 
 def _refuse(reason: str) -> int:

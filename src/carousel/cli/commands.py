@@ -2,39 +2,228 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, get_args
 
-from cyclopts import App, Parameter
+from cyclopts import App, ArgumentCollection, CoercionError, Parameter
 
 import carousel
 from carousel.cli.tables import print_table
+from carousel.errors import InputError
+from carousel.jobs import forecast
+from carousel.jobs.forecast import ForecastResult, ForecastSettings
+
+FAILED = 1
+
+
+def _whole_numbers(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse 3.5 where a whole number is asked for; cyclopts would round it."""
+    for argument in arguments:
+        if int in (argument.hint, *get_args(argument.hint)):
+            for token in argument.tokens:
+                if "." in token.value:
+                    raise CoercionError(token=token, argument=argument, target_type=int)
+
 
 app = App(
     name="carousel",
     help="A workbench for recurrent networks.",
     version=carousel.__version__,
-    help_format="plaintext",
+    help_format="markdown",
+    config=_whole_numbers,
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),
 )
 
 
-@app.command(name="list")
-def list_(what: Literal["cells"] = "cells", /) -> None:
-    """List what there is by name.
+@app.command(sort_key=0)
+def train(settings: Annotated[ForecastSettings, Parameter(name="*")], *, out: Path) -> None:
+    """Train a network to forecast one column of a CSV file.
+
+    It reads the file's rows as one series, oldest first, and holds the end back. It prints the errors
+    on that end beside those of naive forecasts and writes a report with pictures.
+
+    Parameters
+    ----------
+    out
+        The run folder to make: settings, metrics, checkpoints, result and report.html.
+    """
+    _train(settings, out, resume=False)
+
+
+@app.command(sort_key=1)
+def resume(run: Path, /) -> None:
+    """Go on with a training that was interrupted, to the result that it would have had.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    """
+    _train(forecast.load_settings(run), run, resume=True)
+
+
+@app.command(sort_key=2)
+def report(run: Path, /) -> None:
+    """Print the errors of a finished run and write its report.html anew.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    """
+    _show(forecast.load(run)[1], run)
+
+
+@app.command(name="list", sort_key=3)
+def list_(what: Literal["cells", "models", "recipes"] | None = None, /) -> None:
+    """List by name what there is.
 
     Parameters
     ----------
     what
-        The kind of thing to list.
+        The building blocks for Python, the networks that train takes, or what reproduce does; all
+        three without it.
     """
-    print_table((what, "what it is"), {"cells": _cells}[what]())
+    kinds = {"cells": _cells, "models": _models, "recipes": _recipes}
+    for n, kind in enumerate(kinds if what is None else [what]):
+        if n:
+            print()
+        print_table((kind, ""), kinds[kind]())
+
+
+@app.command(sort_key=4)
+def reproduce(
+    name: str,
+    /,
+    *,
+    out: Path = Path("results"),
+    rows: Annotated[tuple[str, ...] | None, Parameter(consume_multiple=True)] = None,
+    seeds: int | None = None,
+    processes: int = 2,
+    restart: bool = False,
+) -> int:
+    """Measure the rows of a recipe: a paper's experiment, or the demonstration.
+
+    What is there already is kept, so that after an interruption the same command goes on.
+
+    Parameters
+    ----------
+    name
+        The recipe; `carousel list recipes` names them.
+    out
+        The folder of results.
+    rows
+        Only these rows. [default: all]
+    seeds
+        Only the first so many seeds of each row. [default: all]
+    processes
+        How many runs at a time, each on one core.
+    restart
+        Do again what is there already.
+    """
+    from carousel import recipes
+    from carousel.recipes.reproduce import reproduce as measure
+    from carousel.report.html import write_recipe_report
+    from carousel.report.results import claims_table, recipe_table
+
+    try:
+        done = measure(name, out=out, rows=rows, seeds=seeds, processes=processes, restart=restart)
+    except KeyboardInterrupt:
+        same = "the same command without --restart" if restart else "the same command"
+        raise KeyboardInterrupt(f"interrupted; the runs that were done are kept, and {same} goes on") from None
+    if done.rows:
+        print_table(*recipe_table(done.rows))
+        goals = claims_table([row for row in done.rows if row["claims"] or row["goals"]])
+        if goals.rows:
+            print()
+            print_table(*goals)
+        page = write_recipe_report(recipes.load(name), done.rows, out / name / "report.html")
+        print(f"\nreport: {page}")
+    if done.failures:
+        print(f"carousel: {len(done.failures)} of the runs failed; the same command tries again", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+@app.command(sort_key=5)
+def results(
+    *, out: Path = Path("results"), as_json: Annotated[bool, Parameter(name="--json")] = False, page: Path | None = None
+) -> None:
+    """Print every row that reproduce has measured: claims, goals, what was measured, met or missed.
+
+    Parameters
+    ----------
+    out
+        The folder of results.
+    as_json
+        Print the rows as JSON, with all runs.
+    page
+        Write the same as a Markdown page too. [default: docs/reproductions.md, where there is one]
+    """
+    from carousel.recipes.reproduce import collect
+    from carousel.report.results import by_recipe, claims_table, write_page
+
+    rows = collect(out)
+    if not rows:
+        raise InputError(f"{out}: no results there yet; `carousel reproduce NAME --out {out}` makes some")
+    usual = Path("docs/reproductions.md")
+    if page is None and usual.exists():
+        page = usual
+    if page is not None:
+        write_page(rows, page)
+        print(f"page: {page}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for n, (recipe, own) in enumerate(by_recipe(rows).items()):
+            print(("\n" if n else "") + recipe)
+            print_table(*claims_table(own))
+
+
+def _train(settings: ForecastSettings, run: Path, *, resume: bool) -> None:
+    try:
+        result = forecast.train(settings, run, resume=resume)
+    except KeyboardInterrupt as stop:
+        # The training loop tells how to go on; just before and after it, there is nobody else to.
+        if str(stop) or not (run / "last").exists():
+            raise
+        raise KeyboardInterrupt(f"interrupted; go on with: carousel resume {run}") from None
+    _show(result, run)
+
+
+def _show(result: ForecastResult, run: Path) -> None:
+    """The errors of a run, and its report."""
+    from carousel.report.html import write_run_report
+    from carousel.report.results import errors_table
+
+    print_table(*errors_table(result.rows))
+    print(f"\nreport: {write_run_report(run)}")
 
 
 def _cells() -> list[tuple[str, str]]:
-    """Every cell and the first line of what it says of itself."""
+    """Each cell and what the first line of its module says of it."""
     from carousel import cells
     from carousel.cell import Cell
 
     found = [value for name in cells.__all__ if isinstance(value := getattr(cells, name), type) and issubclass(value, Cell)]
-    return [(cell.__name__, (cell.__doc__ or "").partition("\n")[0]) for cell in found]
+    return [
+        (cell.__name__, (sys.modules[cell.__module__].__doc__ or "").partition("\n")[0].removeprefix(f"{cell.__name__}: "))
+        for cell in found
+    ]
+
+
+def _models() -> list[tuple[str, str]]:
+    from carousel.models import MODELS, build
+
+    settings = {"input_size": 1, "output_size": 12, "hidden": 32}
+    sizes = {name: sum(weight.numel() for weight in build(name, **settings).parameters()) for name in MODELS}
+    return [(name, f"{size:,} weights with 1 input, 32 units, 12 outputs") for name, size in sizes.items()]
+
+
+def _recipes() -> list[tuple[str, str]]:
+    from carousel import recipes
+
+    return [(name, recipes.load(name).about) for name in recipes.RECIPES]

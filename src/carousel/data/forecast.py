@@ -106,7 +106,9 @@ class Forecast(Task):
         return (y - target).square().mean()
 
     def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
-        """B windows of the training part that begin anywhere, targets included."""
+        """B windows of the training part that begin anywhere in it; all have 2 * history steps."""
+        if lengths:
+            raise InputError(f"forecast: the windows have one length, set by history; got {', '.join(lengths)}")
         steps = 2 * self.history
         starts = torch.randint(self.train_end - steps - self.horizon + 1, (B,), generator=generator)
         return self._batch(starts, steps, counts_from=self.history)

@@ -66,8 +66,8 @@ def trace_batched(cell: Cell, x: Any, state: Any, context: Any, noise: dict[str,
 
     Raises:
         InputError: the next state differs from state in structure, shape or dtype; the step
-            changes an argument in place; the cell holds a tensor that is neither parameter nor
-            buffer.
+            changes an argument in place, branches on a tensor's value or draws random numbers; the
+            cell holds a tensor that is neither parameter nor buffer.
     """
     arguments = (x, state, context, noise)
     leaves, spec = pytree.tree_flatten(arguments)
@@ -132,7 +132,13 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
 
     with torch.inference_mode(False):
         fakes = [fake(leaf, batched=n >= len(weights)) for n, leaf in enumerate(leaves)]
-        graph = make_fx(flat_step, tracing_mode="symbolic")(*fakes)
+        try:
+            graph = make_fx(flat_step, tracing_mode="symbolic")(*fakes)
+        except (RuntimeError, AssertionError) as error:
+            reason = _why_untraceable(cell, str(error))
+            if reason is None:
+                raise
+            raise InputError(f"{type(cell).__name__}.step {reason}") from error
     _refuse_in_place(cell, graph)
     # What tracing leaves behind unused need not hold for every batch size (B = 0).
     graph.graph.eliminate_dead_code()
@@ -144,6 +150,18 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
     ]
     # The generated method takes the leaves as they are; calling the module would run hooks.
     return TracedStep(graph.forward, graph.code, y_spec[0], y_like), not shapes.replacements
+
+
+def _why_untraceable(cell: Cell, message: str) -> str | None:
+    """What a step does that no step may do, told from PyTorch's error; None where it is another error."""
+    dropout = any(isinstance(module, nn.modules.dropout._DropoutNd) and module.training for module in cell.modules())
+    if dropout or "random operation" in message:
+        return "draws random numbers; declare them in noise_shapes() and read them from noise, or draw outside of scan"
+    if "data-dependent control flow" in message or ".item()" in message:
+        return "branches on the value of a tensor; use torch.where"
+    if "convert all Tensors to FakeTensors" in message:
+        return "uses a tensor from outside; make it a parameter or a buffer of the cell, or context"
+    return None
 
 
 def _has_leaves(tree: Any) -> bool:

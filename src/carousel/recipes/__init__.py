@@ -9,7 +9,10 @@ from carousel.recipes.recipe import Claim, Goal, Recipe, Row
 
 __all__ = ["RECIPES", "Claim", "Goal", "Recipe", "Row", "load"]
 
-RECIPES: dict[str, str] = {}
+RECIPES: dict[str, str] = {
+    "sunspots": "carousel.recipes.sunspots",
+    "error-flow": "carousel.recipes.error_flow",
+}
 """name -> module with a RECIPE; a recipe is loaded only when it is asked for."""
 
 

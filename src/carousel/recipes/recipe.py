@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RunUnit = Callable[[str, int | str], dict[str, Any]]
+Draw = Callable[[Sequence[dict[str, Any]]], "Figure"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Recipe:
                "curve": [[sequences, value]] of at most 200 points}, and where there is a picture,
                "picture" with what it is drawn from. A module's function: it runs in another process.
     curve:     what the values of "curve" are, with their unit: the axis of the learning curves.
+    draw:      (merged rows) -> the recipe's own picture, for its report; its docstring's first
+               paragraph is the caption.
     """
 
     name: str
@@ -70,3 +76,4 @@ class Recipe:
     rows: tuple[Row, ...]
     run_unit: RunUnit
     curve: str = "loss on validation"
+    draw: Draw | None = None

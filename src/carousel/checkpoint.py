@@ -1,0 +1,81 @@
+"""Checkpoints: tensors and plain values in one safetensors file, whole or not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from carousel.errors import InputError
+from carousel.files import write_aside
+
+
+def write(path: Path, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+    """Write the tensors, and plain values (numbers, strings, lists, dicts) as JSON in the file's metadata."""
+    # safetensors takes neither shared nor strided memory.
+    apart = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    write_aside(path, save(apart, {"plain": json.dumps(plain)}))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write` wrote: (tensors, plain values). InputError for a file that is missing or damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["plain"])  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{path}: no checkpoint there") from None
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a checkpoint of carousel ({str(error).splitlines()[0]})") from None
+
+
+def load_weights(cell: nn.Module, path: Path | str) -> None:
+    """Load a cell's weights from ``best/weights.safetensors`` or a file like it.
+
+    Raises:
+        InputError: weights of other names or shapes than the cell's: what was expected, what is there.
+    """
+    path = Path(path)
+    set_weights(cell, read(path)[0], path)
+
+
+def set_weights(cell: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load weights by name; nothing is changed where one does not fit. `path` is where they are from."""
+    own = cell.state_dict()
+    for name in [*own, *weights]:
+        expected, got = (_shape(tensors.get(name)) for tensors in (own, weights))
+        if expected != got:
+            raise InputError(f"{path}: a checkpoint of another network: expected {name} {expected}, got {got}")
+    cell.load_state_dict(weights)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "nothing of that name" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
+
+
+def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimiser's state as (tensors by name, plain values)."""
+    state = optimizer.state_dict()
+    tensors = {}
+    plain: dict[str, Any] = {"groups": state["param_groups"], "state": {}}
+    for number, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{number}.{name}"] = value
+            else:
+                plain["state"].setdefault(str(number), {})[name] = value
+    return tensors, plain
+
+
+def set_optimizer_state(optimizer: Optimizer, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+    """The inverse of `optimizer_state`."""
+    state: dict[int, dict[str, Any]] = {int(number): dict(values) for number, values in plain["state"].items()}
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": plain["groups"]})

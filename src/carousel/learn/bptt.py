@@ -1,0 +1,83 @@
+"""Backpropagation through time, full and truncated.
+
+Werbos, Proc. IEEE 78(10), 1990; Williams & Peng, Neural Computation 2(4), 1990.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils import _pytree as pytree
+
+from carousel.batch import Batch
+from carousel.cell import Cell, State
+from carousel.errors import InputError
+from carousel.learn.finite import check_gradients, check_loss
+from carousel.learn.learner import Learner, StepLoss, objective
+from carousel.loop import scan
+
+
+@dataclass(frozen=True)
+class BPTT(Learner):
+    """The error goes back through the whole sequence, or through a window of it.
+
+    window:      None: the whole sequence, one update a batch. h: the sequence is cut into windows of
+                 h steps; the state is carried from one to the next, the error is not, and there is
+                 an update a window (windows without a step that counts make none). The noise that a
+                 cell draws once a sequence is drawn once a window.
+    clip_norm:   scale the gradient down to this norm, all parameters together.
+    clip_value:  clip every entry of the gradient to [-clip_value, clip_value], before clip_norm.
+    """
+
+    window: int | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("window", self.window), ("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):
+            if value is not None and not value > 0:
+                raise InputError(f"BPTT: expected {name} above 0 or None, got {value}")
+
+    def train_on(
+        self,
+        cell: Cell,
+        batch: Batch,
+        loss: StepLoss,
+        optimizer: Optimizer,
+        *,
+        state: State = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Any, State]:
+        steps = self.window or max(batch.steps, 1)
+        parts, values = [], []
+        for start in range(0, max(batch.steps, 1), steps):
+            part = batch.window(start, start + steps)
+            before, drawn = state, None if generator is None else generator.get_state()
+            outputs, state = scan(cell, part.inputs, state, lengths=part.lengths, generator=generator)
+            value = objective(outputs, part, loss)
+            check_loss(value, cell, part, loss, state=before, drawn=drawn, start=start)
+            if part.mask.any():
+                optimizer.zero_grad()
+                value.backward()
+                check_gradients(cell)
+                self._clip(cell)
+                optimizer.step()
+            state = _detached(state)
+            parts.append(_detached(outputs))
+            values.append(value.detach())
+        outputs = pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts)
+        return torch.stack(values).sum(), outputs, state
+
+    def _clip(self, cell: Cell) -> None:
+        if self.clip_value is not None:
+            nn.utils.clip_grad_value_(cell.parameters(), self.clip_value)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(cell.parameters(), self.clip_norm)
+
+
+def _detached(tree: Any) -> Any:
+    return pytree.tree_map(torch.Tensor.detach, tree)

@@ -1,0 +1,77 @@
+"""The optimisers by name, and the one that torch does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
+
+from carousel.errors import InputError
+
+
+class GravesRMSprop(Optimizer):
+    """RMSProp as in Graves, arXiv 1308.0850v5, equations 38-41; the NTM paper trains with it.
+
+        n <- .95 n + .05 g^2;   m <- .95 m + .05 g;   d <- .9 d - rate g / sqrt(n - m^2 + 1e-4);   w <- w + d
+
+    Args:
+        params:    parameters, or groups of them, as for every torch optimiser.
+        rate:      the learning rate.
+        decay:     .95 above.
+        momentum:  .9 above.
+        eps:       1e-4 above.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], rate: float = 1e-4, *, decay: float = 0.95, momentum: float = 0.9, eps: float = 1e-4
+    ) -> None:
+        super().__init__(params, {"lr": rate, "decay": decay, "momentum": momentum, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update; closure, where given, computes the loss anew first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            decay, momentum = group["decay"], group["momentum"]
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                g, state = w.grad, self.state[w]
+                if not state:
+                    state.update({name: torch.zeros_like(w) for name in ("n", "m", "d")})
+                n, m, d = state["n"], state["m"], state["d"]
+                n.mul_(decay).addcmul_(g, g, value=1 - decay)
+                m.mul_(decay).add_(g, alpha=1 - decay)
+                d.mul_(momentum).addcdiv_(g, (n - m * m + group["eps"]).sqrt_(), value=-group["lr"])
+                w.add_(d)
+        return loss
+
+
+OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
+    "sgd": SGD,
+    "momentum": partial(SGD, momentum=0.9),
+    "adam": Adam,
+    "rmsprop": RMSprop,
+    "rmsprop-graves": GravesRMSprop,
+    "adagrad": Adagrad,
+}
+"""name -> factory(parameters, rate)."""
+
+
+def optimizer_by_name(name: str, parameters: Iterable[Tensor], rate: float) -> Optimizer:
+    """The optimiser `name` over the parameters; InputError for a name that is none, or a rate that cannot be."""
+    if name not in OPTIMIZERS:
+        near = get_close_matches(name, OPTIMIZERS, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"no optimiser {name!r}{hint}; expected one of: {', '.join(OPTIMIZERS)}")
+    if not rate > 0:
+        raise InputError(f"optimiser {name}: expected a rate above 0, got {rate}")
+    return OPTIMIZERS[name](parameters, rate)

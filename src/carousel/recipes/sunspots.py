@@ -1,0 +1,82 @@
+"""The demonstration: the monthly sunspot numbers, forecast twelve months ahead.
+
+The series is cut by time: the oldest 70 % train, the next 15 % choose when to stop, the newest
+15 % (from 1948 on) are held back for the table. Sizes, rates and budgets were chosen on the
+validation part; the held-back end was not looked at for them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from carousel.data import Series, example, read_series
+from carousel.data.forecast import Forecast, Values, metrics
+from carousel.jobs.forecast import rolling
+from carousel.models import build
+from carousel.recipes.recipe import Goal, Recipe, Row
+from carousel.train import fit
+
+CYCLE = 132  # months, eleven years
+HISTORY = 66  # months that a network has seen at least when a forecast counts in training
+SEEDS = (0, 1, 2, 3, 4)
+TRAINING: dict[str, Any] = {"rate": 0.01, "batch_size": 32, "sequences": 4096, "evaluate_every": 512}
+
+_NAIVE = ("naive", f"seasonal-naive-{CYCLE}")
+_NETWORKS = ("window-2", f"window-{HISTORY}", "lstm", "gru")
+_GOAL = Goal("MAE", "sunspots", rivals=(*_NAIVE, "window-2"))
+
+
+@cache
+def _task() -> tuple[Series, Forecast]:
+    series = read_series(example("sunspots"), "Sunspots")
+    return series, Forecast(series.values, horizon=12, history=HISTORY, season=CYCLE, validation=0.15, test=0.15)
+
+
+def run_unit(row: str, unit: int | str) -> dict[str, Any]:
+    """One seed of one row; the naive forecasts have one unit and need no training."""
+    series, task = _task()
+    entry: dict[str, Any] = {"seed": unit, "solved": None, "sequences": 0, "seconds": 0.0, "backend": "none", "curve": []}
+    if row in _NAIVE:
+        forecast = dict(zip(_NAIVE, (task.naive, task.seasonal_naive), strict=True))[row]
+        assert forecast is not None
+    else:
+        seed = int(unit)
+        cell = build(row, task.input_size, task.output_size, hidden=32, seed=seed)
+        trained = fit(cell, task, **TRAINING, monitor="MAE", seed=seed, progress=False)
+        forecast = rolling(trained.cell, task)
+        entry.update(sequences=trained.sequences, seconds=round(trained.seconds, 2), backend="auto")
+        entry["curve"] = [
+            [line["sequences"], round(line["value"], 4)]
+            for line in trained.history
+            if line["split"] == "validation" and line["name"] == "MAE"
+        ]
+    entry["measures"] = {name: round(value, 4) for name, value in metrics(forecast, task.truth, task.scale).items()}
+    if unit == SEEDS[0]:
+        entry["picture"] = _picture(series, task, forecast)
+    return entry
+
+
+def _picture(series: Series, task: Forecast, forecast: Values) -> dict[str, Any]:
+    """The held-back end (n values) and the forecasts of it, (n - horizon + 1, horizon), as report/plots.py draws them."""
+    return {
+        "time_name": series.time_name,
+        "unit": "sunspots",
+        "times": series.times[task.test_start :],
+        "truth": task.values[task.test_start :].tolist(),
+        "forecasts": forecast.round(1).tolist(),
+    }
+
+
+RECIPE = Recipe(
+    name="sunspots",
+    paper="Monthly mean sunspot numbers, 1749-1983 (SILSO, Royal Observatory of Belgium, series before 2015)",
+    about="Forecasts of the next twelve months at every month of the held-back end, 1948-1983.",
+    rows=(
+        *(Row(name, units=SEEDS[:1]) for name in _NAIVE),
+        *(Row(name, units=SEEDS) for name in _NETWORKS[:2]),
+        *(Row(name, units=SEEDS, goals=(_GOAL,)) for name in _NETWORKS[2:]),
+    ),
+    run_unit=run_unit,
+    curve="MAE on validation (sunspots)",
+)

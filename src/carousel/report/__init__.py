@@ -1,0 +1,1 @@
+"""Reports: figures, one-file HTML pages, tables of results."""

@@ -1,0 +1,379 @@
+"""fit: the plain training loop. Every training in carousel goes through it.
+
+A run is a folder:
+
+    config.toml                   what was asked: fit's settings, the caller's, and the versions
+    metrics.jsonl                 a row a line: step, sequences, seconds, split, name, value
+    best/weights.safetensors      the weights that did best on the validation batch
+    last/checkpoint.safetensors   everything that training goes on from
+
+The checkpoint is replaced in one step and is what counts: whatever was written after it is dropped
+and made again on resume, so a run that was killed at any moment goes on to the identical result.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+import carousel
+from carousel import checkpoint
+from carousel.batch import Batch
+from carousel.cell import Cell
+from carousel.checkpoint import load_weights
+from carousel.errors import InputError
+from carousel.files import write_aside
+from carousel.learn import BPTT, Diverged, Learner, objective, optimizer_by_name
+from carousel.loop import scan
+from carousel.task import Task
+
+__all__ = ["Fit", "fit", "load_weights"]
+
+CHECKPOINT_EVERY = 30.0
+"""Seconds after which a checkpoint is written between two evaluations."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came out of a training.
+
+    cell:       the network with its best weights, in evaluation mode.
+    best:       the validation figures of these weights, by name.
+    history:    rows of metrics: step (updates), sequences, seconds, split, name, value. "loss" is the
+                task's loss averaged over the steps that count.
+    sequences:  training sequences seen in all.
+    seconds:    time spent in all, resumed parts included.
+    stopped:    "budget" or "patience".
+    """
+
+    cell: Cell
+    best: dict[str, float]
+    history: list[dict[str, Any]]
+    sequences: int
+    seconds: float
+    stopped: str
+
+
+@dataclass
+class _Progress:
+    """Where a training stands, apart from weights, optimiser and generator: plain values, kept in the checkpoint."""
+
+    step: int = 0
+    sequences: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0  # of the training loss since the last evaluation
+    loss_steps: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    waited: int = 0  # evaluations since the best one
+    stopped: str = ""
+
+
+def fit(
+    cell: Cell,
+    task: Task,
+    *,
+    learner: Learner | None = None,
+    optimizer: str | Callable[[Iterable[Tensor]], Optimizer] = "adam",
+    rate: float = 1e-3,
+    batch_size: int = 32,
+    sequences: int = 10_000,
+    evaluate_every: int = 1_000,
+    patience: int | None = None,
+    monitor: str = "loss",
+    seed: int = 0,
+    device: str = "cpu",
+    out: Path | str | None = None,
+    resume: bool = False,
+    settings: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Train `cell` on `task` and keep the weights that do best on the task's validation batch.
+
+    The same arguments, seed and number of threads give the same bits. The seed governs the batches and the
+    noise; the starting weights are those that the cell comes with.
+
+    Args:
+        cell:            the network; it is changed in place.
+        task:            where the batches, the loss and the score come from.
+        learner:         the learning rule; None for BPTT() over the whole sequence.
+        optimizer:       a name in `carousel.learn.OPTIMIZERS`, or parameters -> optimiser.
+        rate:            the learning rate of an optimiser given by name.
+        batch_size:      B, sequences of an update.
+        sequences:       the budget: training sequences in all.
+        evaluate_every:  sequences between two evaluations.
+        patience:        evaluations without a better `monitor` after which training stops; None: never.
+        monitor:         the validation figure that decides what is best, lower being better: "loss" or a
+                         name that task.score gives.
+        seed:            of the generator that batches and noise are drawn from.
+        device:          "cpu", "cuda" or "cuda:N".
+        out:             the run folder; None to keep nothing on disk.
+        resume:          go on from the checkpoint in `out`, with the same arguments.
+        settings:        plain values of the caller's, kept in config.toml.
+        progress:        tell on the standard error how it goes.
+
+    Raises:
+        InputError: a folder that is there already or cannot be resumed, an option that cannot be used.
+        Diverged: a loss or gradient that is not finite; says at which update, time step and sequence.
+        OSError: the run folder cannot be written; the last checkpoint stays whole.
+        KeyboardInterrupt: the message says how to go on.
+    """
+    for name, count in (("batch_size", batch_size), ("sequences", sequences), ("evaluate_every", evaluate_every)):
+        if count < 1:
+            raise InputError(f"fit: expected {name} of at least 1, got {count}")
+    learner = learner or BPTT()
+    where = _device(device)
+    cell = cell.to(where)
+    made = optimizer_by_name(optimizer, cell.parameters(), rate) if isinstance(optimizer, str) else optimizer(cell.parameters())
+    config = {
+        "versions": {"carousel": carousel.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+        "fit": {
+            "cell": repr(cell),
+            "learner": repr(learner),
+            "optimizer": optimizer if isinstance(optimizer, str) else repr(made),
+            "rate": rate,
+            "batch_size": batch_size,
+            "sequences": sequences,
+            "evaluate_every": evaluate_every,
+            "patience": patience,
+            "monitor": monitor,
+            "seed": seed,
+            "device": device,
+        },
+        "settings": settings or {},
+    }
+    training = _Training(cell, task, learner, made, torch.Generator().manual_seed(seed), monitor, where)
+    if out is not None:
+        training.keep_in(Path(out), _without_none(config), resume)
+    elif resume:
+        raise InputError("fit: resume=True needs the run folder, out=...")
+    return training.run(batch_size, sequences, evaluate_every, patience, progress)
+
+
+class _Training:
+    """One training under way: its parts, its folder, and the loop."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        task: Task,
+        learner: Learner,
+        optimizer: Optimizer,
+        generator: torch.Generator,
+        monitor: str,
+        device: torch.device,
+    ) -> None:
+        self.cell, self.task, self.learner, self.optimizer = cell, task, learner, optimizer
+        self.generator, self.monitor, self.device = generator, monitor, device
+        self.at = _Progress()
+        self.history: list[dict[str, Any]] = []
+        self.best_weights = _copied(cell)
+        self.folder: Path | None = None
+        self.began = self.saved = time.monotonic()
+
+    # The run folder
+
+    def keep_in(self, folder: Path, config: dict[str, Any], resume: bool) -> None:
+        """Make the run folder, whole or not at all; or with resume go on from the one that is there."""
+        if resume:
+            self._resume(folder, config)
+            self.folder = folder
+            return
+        if folder.exists():
+            raise InputError(f"{folder} is there already; give another folder, or go on with it: carousel resume {folder}")
+        self.folder = folder.with_name(f".{folder.name}.new")
+        write_aside(self.folder / "config.toml", tomli_w.dumps(config))
+        (self.folder / "metrics.jsonl").touch()
+        self._checkpoint()
+        self.folder = self.folder.rename(folder)
+
+    def _resume(self, folder: Path, config: dict[str, Any]) -> None:
+        try:
+            before = tomllib.loads((folder / "config.toml").read_text())
+        except (OSError, ValueError):
+            raise InputError(f"{folder}: no run to resume there (config.toml is missing or damaged)") from None
+        for table in ("fit", "settings"):
+            then, now = before.get(table, {}), config[table]
+            for name in [*then, *now]:
+                if then.get(name) != now.get(name):
+                    raise InputError(
+                        f"{folder}: cannot resume with other settings: {name} was {then.get(name)}, is {now.get(name)}"
+                    )
+        path = folder / "last" / "checkpoint.safetensors"
+        tensors, plain = checkpoint.read(path)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        checkpoint.set_weights(self.cell, part("cell."), path)
+        checkpoint.set_optimizer_state(self.optimizer, part("optimizer."), plain["optimizer"])
+        self.generator.set_state(tensors["generator"])
+        self.at = _Progress(**plain["progress"])
+        self.began = time.monotonic() - self.at.seconds
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines() if line.endswith("}")]
+        self.history = [row for row in rows if row["step"] <= self.at.step]
+        write_aside(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.history))
+        if self.at.best:
+            self.best_weights, _ = checkpoint.read(folder / "best" / "weights.safetensors")
+
+    def _checkpoint(self) -> None:
+        """Replace the checkpoint: the moment from which what has been done counts."""
+        if self.folder is None:
+            return
+        optimizer_tensors, optimizer_plain = checkpoint.optimizer_state(self.optimizer)
+        tensors = {f"cell.{name}": value for name, value in self.cell.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors.items()}
+        tensors["generator"] = self.generator.get_state()
+        self.at.seconds = time.monotonic() - self.began
+        plain = {"progress": asdict(self.at), "optimizer": optimizer_plain}
+        checkpoint.write(self.folder / "last" / "checkpoint.safetensors", tensors, plain)
+        self.saved = time.monotonic()
+
+    def _record(self, split: str, figures: dict[str, float]) -> None:
+        at = {"step": self.at.step, "sequences": self.at.sequences, "seconds": round(time.monotonic() - self.began, 3)}
+        rows = [at | {"split": split, "name": name, "value": value} for name, value in figures.items()]
+        self.history += rows
+        if self.folder is not None:
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    # The loop
+
+    def run(self, batch_size: int, budget: int, evaluate_every: int, patience: int | None, progress: bool) -> Fit:
+        validation = self.task.validation().to(self.device)
+        try:
+            with _Teller(budget, self.at.sequences) if progress and not self.at.stopped else nullcontext() as teller:
+                while not self.at.stopped:
+                    batch = self.task.sample(min(batch_size, budget - self.at.sequences), self.generator).to(self.device)
+                    self._update(batch)
+                    due = self.at.sequences // evaluate_every > (self.at.sequences - batch.size) // evaluate_every
+                    if due or self.at.sequences >= budget:
+                        figures = self._evaluate(validation, budget, patience)
+                        if teller is not None:
+                            teller.evaluated(self.at.sequences, self.monitor, figures[self.monitor], self.at.best[self.monitor])
+                        self._checkpoint()
+                    elif time.monotonic() - self.saved > CHECKPOINT_EVERY:
+                        self._checkpoint()
+                    if teller is not None:
+                        teller.moved(self.at.sequences)
+        except KeyboardInterrupt:
+            where = f"interrupted after {self.at.sequences} of {budget} sequences"
+            goes_on = f"; go on with: carousel resume {self.folder}" if self.folder is not None else ""
+            raise KeyboardInterrupt(where + goes_on) from None
+        self.cell.load_state_dict(self.best_weights)
+        self.cell.eval()
+        seconds = self.at.seconds if self.folder is not None else time.monotonic() - self.began
+        return Fit(self.cell, self.at.best, self.history, self.at.sequences, seconds, self.at.stopped)
+
+    def _update(self, batch: Batch) -> None:
+        self.cell.train()
+        try:
+            value, _, _ = self.learner.train_on(self.cell, batch, self.task.loss, self.optimizer, generator=self.generator)
+        except Diverged as error:
+            raise Diverged(f"update {self.at.step + 1} ({self.at.sequences + batch.size} sequences): {error}") from None
+        self.at.step += 1
+        self.at.sequences += batch.size
+        self.at.loss_sum += float(value) * batch.size
+        self.at.loss_steps += int(batch.mask.sum())
+
+    def _evaluate(self, validation: Batch, budget: int, patience: int | None) -> dict[str, float]:
+        """Look at the validation batch; keep the best weights; decide whether training ends."""
+        self._record("train", {"loss": self.at.loss_sum / max(self.at.loss_steps, 1)})
+        self.at.loss_sum, self.at.loss_steps = 0.0, 0
+        figures = _figures(self.cell, self.task, validation)
+        if self.monitor not in figures:
+            raise InputError(f"fit: no figure {self.monitor!r} to monitor, expected one of: {', '.join(figures)}")
+        if not torch.isfinite(torch.tensor(figures[self.monitor])):
+            raise Diverged(f"update {self.at.step}: the validation {self.monitor} is {figures[self.monitor]}; try a smaller rate")
+        self._record("validation", figures)
+        if not self.at.best or figures[self.monitor] < self.at.best[self.monitor]:
+            self.at.best, self.at.waited = figures, 0
+            self.best_weights = _copied(self.cell)
+            if self.folder is not None:
+                checkpoint.write(self.folder / "best" / "weights.safetensors", self.best_weights, {"step": self.at.step})
+        else:
+            self.at.waited += 1
+        if patience is not None and self.at.waited >= patience:
+            self.at.stopped = "patience"
+        elif self.at.sequences >= budget:
+            self.at.stopped = "budget"
+        return figures
+
+
+@torch.no_grad()
+def _figures(cell: Cell, task: Task, batch: Batch) -> dict[str, float]:
+    """The loss averaged over the steps that count, and the task's score, in evaluation mode."""
+    cell.eval()
+    outputs = scan(cell, batch.inputs, lengths=batch.lengths)[0]
+    loss = float(objective(outputs, batch, task.loss)) * batch.size / max(int(batch.mask.sum()), 1)
+    return {"loss": loss} | task.score(outputs, batch)
+
+
+class _Teller:
+    """Says on the standard error how a training goes: a bar on a terminal, else a line an evaluation."""
+
+    def __init__(self, budget: int, done: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self.budget = budget
+        self.bar: Progress | None = None
+        if sys.stderr.isatty():
+            text = TextColumn("{task.description}")
+            self.bar = Progress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True)
+            self.line = self.bar.add_task("training", total=budget, completed=done)
+
+    def __enter__(self) -> _Teller:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def moved(self, sequences: int) -> None:
+        if self.bar is not None:
+            self.bar.update(self.line, completed=sequences)
+
+    def evaluated(self, sequences: int, monitor: str, now: float, best: float) -> None:
+        text = f"validation {monitor} {now:.4g}, best {best:.4g}"
+        if self.bar is not None:
+            self.bar.update(self.line, description=text)
+        else:
+            print(f"{sequences}/{self.budget} sequences: {text}", file=sys.stderr, flush=True)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"fit: expected device cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"fit: no device {name} on this machine ({torch.cuda.device_count()} CUDA devices); use cpu")
+    return device
+
+
+def _copied(cell: Cell) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in cell.state_dict().items()}
+
+
+def _without_none(config: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no None: what is not given is not there."""
+    return {name: _without_none(value) if isinstance(value, dict) else value for name, value in config.items() if value is not None}

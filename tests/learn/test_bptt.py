@@ -1,0 +1,111 @@
+"""BPTT: its gradient against PyTorch by hand, its windows, its clipping."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from carousel import Batch, Stack, scan
+from carousel.errors import InputError
+from carousel.learn import BPTT, objective
+from tiny import RunningMean, network
+
+
+def batch(seed: int = 5, B: int = 5, steps: int = 9) -> Batch:
+    return RunningMean().sample(B, torch.Generator().manual_seed(seed), steps=steps)
+
+
+def gradients(cell: Stack) -> list[Tensor]:
+    return [parameter.grad.clone() for parameter in cell.parameters()]
+
+
+def trained(learner: BPTT, given: Batch, rate: float = 0.1) -> tuple[Stack, Tensor]:
+    cell = network()
+    value, _, _ = learner.train_on(cell, given, RunningMean().loss, torch.optim.SGD(cell.parameters(), rate))
+    return cell, value
+
+
+def test_objective_is_the_masked_sum_over_time_and_the_mean_over_sequences() -> None:
+    given = batch()
+    outputs = torch.randn_like(given.targets)
+    expected = 0.0
+    for b in range(given.size):
+        for t in range(given.steps):
+            if given.mask[t, b]:
+                expected += float((outputs[t, b] - given.targets[t, b]) ** 2) / given.size
+    assert float(objective(outputs, given, RunningMean().loss)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_targets_that_do_not_count_may_be_nan() -> None:
+    given = batch()
+    targets = torch.where(given.mask[..., None], given.targets, torch.nan)
+    outputs = torch.randn_like(targets, requires_grad=True)
+    objective(outputs, Batch(given.inputs, targets, given.mask, given.lengths), RunningMean().loss).backward()
+    assert torch.isfinite(outputs.grad).all()
+
+
+def test_full_makes_one_step_along_the_gradient() -> None:
+    given, cell = batch(), network()
+    before = [parameter.detach().clone() for parameter in cell.parameters()]
+    outputs, _ = scan(cell, given.inputs, lengths=given.lengths)
+    value = ((outputs - given.targets).square()[..., 0] * given.mask).sum() / given.size
+    expected = torch.autograd.grad(value, list(cell.parameters()))
+
+    after, loss = trained(BPTT(), given)
+    torch.testing.assert_close(loss, value.detach())
+    for start, end, g in zip(before, after.parameters(), expected, strict=True):
+        torch.testing.assert_close(end.detach(), start - 0.1 * g)
+
+
+@pytest.mark.parametrize("window", [9, 10, 100])
+def test_a_window_over_everything_is_full(window: int) -> None:
+    given = batch()
+    (full, full_loss), (cut, cut_loss) = trained(BPTT(), given), trained(BPTT(window=window), given)
+    assert torch.equal(full_loss, cut_loss)
+    assert all(map(torch.equal, full.parameters(), cut.parameters()))
+
+
+def test_windows_carry_the_state_and_cut_the_error() -> None:
+    """With a rate of nearly nothing the windows' losses are those of one full run, the gradient that of cut pieces."""
+    given, cell = batch(), network()
+    assert given.mask[8].any()
+    optimizer = torch.optim.SGD(cell.parameters(), 1e-30)
+    loss, outputs, state = BPTT(window=4).train_on(cell, given, RunningMean().loss, optimizer)
+    whole, final = scan(cell, given.inputs, lengths=given.lengths)
+    torch.testing.assert_close(outputs, whole.detach())
+    torch.testing.assert_close(state, torch.utils._pytree.tree_map(torch.Tensor.detach, final))
+    torch.testing.assert_close(loss, objective(whole, given, RunningMean().loss).detach())
+    assert not outputs.requires_grad
+
+    last = given.window(8, 12)  # the gradient left is that of the last window, whose state came as a number
+    _, state = scan(cell, given.inputs[:8], lengths=given.lengths.clamp(max=8))
+    state = torch.utils._pytree.tree_map(torch.Tensor.detach, state)
+    value = objective(scan(cell, last.inputs, state, lengths=last.lengths)[0], last, RunningMean().loss)
+    for expected, got in zip(torch.autograd.grad(value, list(cell.parameters())), gradients(cell), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_a_window_in_which_nothing_counts_makes_no_update() -> None:
+    given = batch()
+    nothing = Batch(given.inputs, given.targets, torch.zeros_like(given.mask), given.lengths)
+    cell, loss = trained(BPTT(window=3), nothing)
+    assert float(loss) == 0
+    assert all(map(torch.equal, cell.parameters(), network().parameters()))
+
+
+def test_clipping_by_value_and_by_norm() -> None:
+    given = batch()
+    plain, _ = trained(BPTT(), given)
+    free = gradients(plain)
+    by_value, _ = trained(BPTT(clip_value=0.01), given)
+    for expected, got in zip(free, gradients(by_value), strict=True):
+        torch.testing.assert_close(got, expected.clamp(-0.01, 0.01))
+    by_norm, _ = trained(BPTT(clip_norm=0.05), given)
+    norm = torch.cat([g.flatten() for g in gradients(by_norm)]).norm()
+    assert float(torch.cat([g.flatten() for g in free]).norm()) > 0.05
+    assert float(norm) == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize("option", ["window", "clip_norm", "clip_value"])
+def test_options_below_one_are_refused(option: str) -> None:
+    with pytest.raises(InputError, match=f"expected {option} above 0"):
+        BPTT(**{option: 0})

@@ -1,0 +1,55 @@
+"""Graves's RMSProp against its equations in NumPy; the optimisers by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from carousel.errors import InputError
+from carousel.learn import OPTIMIZERS, GravesRMSprop, optimizer_by_name
+
+
+def test_graves_rmsprop_against_its_equations() -> None:
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(3, 2))
+    parameter = torch.nn.Parameter(torch.tensor(w))
+    optimizer = GravesRMSprop([parameter], 0.01)
+    n, m, d = (np.zeros_like(w) for _ in range(3))
+    for _ in range(20):
+        g = rng.normal(size=w.shape)
+        parameter.grad = torch.tensor(g)
+        optimizer.step()
+        n = 0.95 * n + 0.05 * g**2
+        m = 0.95 * m + 0.05 * g
+        d = 0.9 * d - 0.01 * g / np.sqrt(n - m**2 + 1e-4)
+        w = w + d
+        np.testing.assert_allclose(parameter.detach().numpy(), w, rtol=1e-12)
+
+
+def test_graves_rmsprop_state_round_trips_and_passes_over_missing_gradients() -> None:
+    with_gradient, without = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    optimizer = GravesRMSprop([with_gradient, without], 0.1)
+    with_gradient.grad = torch.ones(2)
+    optimizer.step()
+    assert torch.equal(without.detach(), torch.ones(2))
+    other = GravesRMSprop([with_gradient, without], 0.1)
+    other.load_state_dict(optimizer.state_dict())
+    assert torch.equal(other.state[with_gradient]["n"], optimizer.state[with_gradient]["n"])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_lowers_a_square(name: str) -> None:
+    parameter = torch.nn.Parameter(torch.tensor([3.0]))
+    optimizer = optimizer_by_name(name, [parameter], 0.01)
+    for _ in range(50):
+        optimizer.zero_grad()
+        parameter.square().sum().backward()
+        optimizer.step()
+    assert abs(float(parameter.detach())) < 2.99
+
+
+def test_names_and_rates_that_cannot_be_are_refused() -> None:
+    parameter = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(InputError, match=r"no optimiser 'adm' .did you mean 'adam'"):
+        optimizer_by_name("adm", [parameter], 0.1)
+    with pytest.raises(InputError, match="expected a rate above 0, got -1"):
+        optimizer_by_name("adam", [parameter], -1)
