@@ -74,7 +74,9 @@ def agree() -> Callable[..., list[Tensor]]:
                 want, got = want.sum(0), got.sum(0)
             finite = want[want.isfinite()].double().abs()
             tolerance = TOLERANCE.get(want.dtype, 0.0) * max(finite.max().item() if finite.numel() else 1.0, 1e-3)
-            torch.testing.assert_close(got, want, rtol=0, atol=tolerance, equal_nan=True, msg=lambda text, n=number: f"buffer {n}: {text}")
+            torch.testing.assert_close(
+                got, want, rtol=0, atol=tolerance, equal_nan=True, msg=lambda text, n=number: f"buffer {n}: {text}"
+            )
         return found
 
     return check

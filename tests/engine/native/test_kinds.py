@@ -91,7 +91,16 @@ def test_whole_numbers(kind: str, agree: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("kind", ["sum", "max", "min"])
 @pytest.mark.parametrize(
     ("shape", "axes"),
-    [((5,), (0,)), ((33,), (0,)), ((7, 13), (0,)), ((7, 13), (1,)), ((7, 13), (0, 1)), ((3, 5, 9), (1,)), ((3, 5, 9), (0, 2)), ((1, 9), (0,))],
+    [
+        ((5,), (0,)),
+        ((33,), (0,)),
+        ((7, 13), (0,)),
+        ((7, 13), (1,)),
+        ((7, 13), (0, 1)),
+        ((3, 5, 9), (1,)),
+        ((3, 5, 9), (0, 2)),
+        ((1, 9), (0,)),
+    ],
 )
 def test_reductions(kind: str, shape: tuple[int, ...], axes: tuple[int, ...], width: int, agree: Callable[..., Any]) -> None:
     kept = tuple(size for axis, size in enumerate(shape) if axis not in axes)
@@ -154,7 +163,9 @@ VIEWS = [
 
 
 @pytest.mark.parametrize(("kind", "shape", "output", "attributes"), VIEWS)
-def test_views_and_walks(kind: str, shape: tuple[int, ...], output: tuple[int, ...], attributes: dict, agree: Callable[..., Any]) -> None:
+def test_views_and_walks(
+    kind: str, shape: tuple[int, ...], output: tuple[int, ...], attributes: dict, agree: Callable[..., Any]
+) -> None:
     agree(loop_of(kind, (value("a", *shape),), value("y", *output), **attributes))
 
 
@@ -289,7 +300,9 @@ def test_rows_do_not_depend_on_their_neighbours(agree: Callable[..., Any]) -> No
 
 
 def test_an_operation_without_lowering_is_named() -> None:
-    loop = Loop((Op("convolve", (value("a", 3),), value("y", 3), line="cell.py:7"),), per_step=(value("a", 3),), written=(value("y", 3),))
+    loop = Loop(
+        (Op("convolve", (value("a", 3),), value("y", 3), line="cell.py:7"),), per_step=(value("a", 3),), written=(value("y", 3),)
+    )
     with pytest.raises(InputError, match=r"'convolve' of cell\.py:7"):
         compile_loop(loop)
 

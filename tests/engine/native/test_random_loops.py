@@ -44,7 +44,9 @@ class Draw:
     def binary(self) -> None:
         x = self.any()
         fitting = [
-            y for y in self.values if len(y.shape) == len(x.shape) and all(a == b or 1 in (a, b) for a, b in zip(x.shape, y.shape))  # noqa: B905
+            y
+            for y in self.values
+            if len(y.shape) == len(x.shape) and all(a == b or 1 in (a, b) for a, b in zip(x.shape, y.shape))  # noqa: B905
         ]
         y = self.random.choice([*fitting, 0.5])
         shape = torch.broadcast_shapes(x.shape, y.shape) if isinstance(y, Value) else x.shape
@@ -119,7 +121,9 @@ class Draw:
         axis = self.random.randrange(len(x.shape))
 
         def fits(y: Value) -> bool:
-            return len(y.shape) == len(x.shape) and all(a == b for n, (a, b) in enumerate(zip(x.shape, y.shape, strict=True)) if n != axis)
+            return len(y.shape) == len(x.shape) and all(
+                a == b for n, (a, b) in enumerate(zip(x.shape, y.shape, strict=True)) if n != axis
+            )
 
         parts = self.random.choices([y for y in self.values if fits(y)], k=self.random.randint(1, 4))
         total = sum(part.shape[axis] for part in parts)
@@ -133,7 +137,19 @@ def random_loop(seed: int, dtype: torch.dtype) -> Loop:
     draw.values = inputs = [draw.value(n), Value("x", (n, m), dtype), Value("k", (n,), dtype)]
     states = [Value("h", (n,), dtype), Value("M", (n, m), dtype), Value("s", (), dtype)]
     draw.values = [*inputs, *states]
-    kinds = [draw.unary, draw.binary, draw.binary, draw.where, draw.reduce, draw.matvec, draw.outer, draw.matmul, draw.view, draw.view, draw.cat]
+    kinds = [
+        draw.unary,
+        draw.binary,
+        draw.binary,
+        draw.where,
+        draw.reduce,
+        draw.matvec,
+        draw.outer,
+        draw.matmul,
+        draw.view,
+        draw.view,
+        draw.cat,
+    ]
     for _ in range(draw.random.randint(3, 25)):
         draw.random.choice(kinds)()
     carries = []

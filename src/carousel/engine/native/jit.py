@@ -8,6 +8,7 @@ damaged one is noticed and built anew.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import hashlib
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -69,7 +71,7 @@ def _symbols() -> dict[str, int]:
     return {name: address(function) for name, function in found.items()}
 
 
-def address(function: ctypes._CFuncPtr) -> int:
+def address(function: Any) -> int:
     """Where a C function begins."""
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
@@ -122,7 +124,8 @@ LIBC = ["memcpy", "memmove", "memset"]
 def load(key: str, functions: list[str], text: Callable[[], str], symbols: Mapping[str, int] = MappingProxyType({})) -> Library:
     """The functions of the module that `key` stands for; `text()` is asked for where it is not at hand.
 
-    `symbols` are the addresses of functions it calls beside those of the C library. The key says everything that the text depends on; the processor and llvmlite are added here.
+    `symbols` are the addresses of functions it calls beside those of the C library. The key says
+    everything that the text depends on; the processor and llvmlite are added here.
     """
     digest = hashlib.sha256("\n".join([key, llvmlite.__version__, *host(), sys.platform]).encode()).hexdigest()
     folder = cache_folder()
@@ -152,10 +155,8 @@ def _read(folder: Path, digest: str) -> bytes | None:
         return None
     if hashlib.sha256(data[DIGEST:]).digest() != data[:DIGEST]:
         return None
-    try:
+    with contextlib.suppress(OSError):
         os.utime(path)  # the bound drops what was used longest ago
-    except OSError:
-        pass
     return data[DIGEST:]
 
 

@@ -104,7 +104,7 @@ def _tanh(v: Vectors, x: str) -> str:
     far = v.div(v.sub(v.constant(1.0), e), v.add(v.constant(1.0), e))
     square = v.mul(x, x)
     near = v.fma(v.mul(v.polynomial(square, TANH), square), x, x)
-    return v.select(v.compare("olt", size, v.constant(0.625)), near, v.call("copysign", far, x))
+    return v.call("copysign", v.select(v.compare("olt", size, v.constant(0.625)), near, far), x)
 
 
 def _sigmoid(v: Vectors, x: str) -> str:
@@ -218,7 +218,7 @@ def _turned(v: Vectors, quadrant: str, sine: str, cosine: str) -> str:
 
 
 def _sin(v: Vectors, x: str) -> str:
-    return _turned(v, *_quadrant(v, x))
+    return v.select(v.compare("oeq", x, v.constant(0.0)), x, _turned(v, *_quadrant(v, x)))  # -0 stays -0
 
 
 def _cos(v: Vectors, x: str) -> str:

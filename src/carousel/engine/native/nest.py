@@ -91,12 +91,6 @@ class Nest:
 
     def write(self) -> None:
         """Write the nest."""
-        if prod(self.shape) == 0:
-            with self.routine.rows() as row:
-                self._row = row
-                self._addresses = {}
-                self._start_reductions(always=True)
-            return
         with self.routine.rows() as row:
             self._row = row
             self._addresses: dict[Place, str] = {}
@@ -107,8 +101,12 @@ class Nest:
                 *(r.place for r in self.reductions),
             ]:
                 self._address(place)
-            self._start_reductions(always=False)
-            self._axis(0, [])
+            empty = prod(self.shape) == 0
+            for reduction in self.reductions:
+                if empty or self._stays(reduction):
+                    self._fill(reduction)
+            if not empty:
+                self._axis(0, [])
 
     def _address(self, place: Place) -> str:
         if place not in self._addresses:
@@ -241,11 +239,6 @@ class Nest:
             return float("-inf") if op.kind == "max" else float("inf")
         bound = 2 ** (8 * op.output.dtype.itemsize - 1)
         return -bound if op.kind == "max" else bound - 1
-
-    def _start_reductions(self, always: bool) -> None:
-        for reduction in self.reductions:
-            if always or self._stays(reduction):
-                self._fill(reduction)
 
     def _fill(self, reduction: Reduction) -> None:
         """Set a result to what adds nothing, before runs add to it."""

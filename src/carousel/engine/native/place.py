@@ -47,8 +47,8 @@ class Place:
         if kind == "permute":
             return replace(self, shape=shape, strides=tuple(self.strides[axis] for axis in attributes["axes"]))
         if kind == "expand":
-            strides = zip(self.shape, shape, self.strides, strict=True)
-            return replace(self, shape=shape, strides=tuple(0 if old != new else stride for old, new, stride in strides))
+            axes = zip(self.shape, shape, self.strides, strict=True)
+            return replace(self, shape=shape, strides=tuple(0 if old != new else stride for old, new, stride in axes))
         if kind == "flip":
             strides, offset = list(self.strides), self.offset
             for axis in attributes["axes"]:

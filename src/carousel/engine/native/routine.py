@@ -128,7 +128,7 @@ class Routine:
         ]
 
     def _target(self, value: Value, target: Target) -> Place:
-        if target.where == "slot":
+        if target.cat is not None:
             return self.place(target.cat).sliced(target.axis, target.start, value.shape[target.axis])
         row = 0 if target.where == "summed" else None
         return Place.contiguous(f"%{target.where}{target.index}", value.shape, value.dtype, row)

@@ -7,6 +7,7 @@ PyTorch's by name. Where there is none, Python's threads do it (a native call fr
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -47,7 +48,7 @@ done:
 """
 
 
-def run(address: int, function: ctypes._CFuncPtr, arguments: int, threads: int) -> None:
+def run(address: int, function: Callable[[int, int], None], arguments: int, threads: int) -> None:
     """Call the native function with the thread numbers 0 .. threads - 1, side by side."""
     if threads == 1:
         function(arguments, 0)
@@ -62,7 +63,7 @@ def run(address: int, function: ctypes._CFuncPtr, arguments: int, threads: int) 
 
 
 @cache
-def _team() -> tuple[ctypes._CFuncPtr, int] | None:
+def _team() -> tuple[Callable[..., None], int] | None:
     """(GOMP_parallel of the loaded runtime, what its threads are to run)."""
     import torch  # noqa: F401  (it brings the runtime)
 
