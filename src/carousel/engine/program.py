@@ -171,19 +171,22 @@ def _recurrence(stage: Recurrence, run_loop: LoopRunner) -> Stager:
         initial = {before: carried[before] for before in befores}
         for before in befores:
             carried[before] = initial[before].clone(memory_format=torch.contiguous_format)
+        written: Env = {}
+        history: Env = {}
         for value in loop.written:
             if value in histories:
                 before = histories[value].before
-                history = initial[before].new_empty((packing.batch + packing.total, *value.shape))
-                history[: packing.batch] = initial[before]
-                env[value] = history[packing.batch :]
-                env[before] = history  # read as `before` once the loop has filled it
+                history[before] = initial[before].new_empty((packing.batch + packing.total, *value.shape))
+                history[before][: packing.batch] = initial[before]
+                written[value] = history[before][packing.batch :]
             else:
-                env[value] = torch.empty((packing.total, *value.shape), dtype=value.dtype)
-        run_loop([*buffers, *(carried[before] for before in befores), *(env[value] for value in loop.written)], packing)
+                written[value] = torch.empty((packing.total, *value.shape), dtype=value.dtype)
+        run_loop([*buffers, *(carried[before] for before in befores), *written.values()], packing)
+        env.update(written)
         for carry in stage.histories:
             before = carry.before
-            in_place = histories[carry.after] is carry
-            env[before] = packing.before(env[before] if in_place else torch.cat([initial[before], env[carry.after]]))
+            env[before] = packing.before(
+                history[before] if before in history else torch.cat([initial[before], written[carry.after]])
+            )
 
     return run
