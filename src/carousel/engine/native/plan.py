@@ -235,7 +235,8 @@ class Plan:
         spans: dict[Value, list[int]] = {}
         for index, unit in enumerate(self.units):
             for op in unit.ops:
-                for value in (*op.values, op.output):
+                slots = [target.cat for target in self.targets.get(op.output, ()) if target.cat is not None]
+                for value in (*op.values, op.output, *slots):
                     owner = self._owner(value)
                     if owner is not None:
                         spans.setdefault(owner, [index, index])[1] = index
