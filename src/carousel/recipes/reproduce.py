@@ -74,6 +74,7 @@ def reproduce(
     nothing else; KeyboardInterrupt is raised again once the processes have ended.
 
     Raises:
+        OSError: the folder cannot be made.
         InputError: an unknown recipe or row, or a number below 1.
     """
     for option, value in (("processes", processes), ("seeds", seeds)):
@@ -87,6 +88,7 @@ def reproduce(
         if row_name not in names:
             raise InputError(f"recipe {recipe.name}: no row {row_name!r}, expected one of: {', '.join(names)}")
     planned = [(row.name, unit) for row in recipe.rows if rows is None or row.name in rows for unit in row.units[:seeds]]
+    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be had shows before the work, not after it
     if restart:
         for unit in planned:
             _unit_path(folder, unit).unlink(missing_ok=True)
