@@ -76,6 +76,7 @@ def reproduce(
     Raises:
         OSError: the folder cannot be made.
         InputError: an unknown recipe or row, or a number below 1.
+        OSError: the folder of results cannot be made.
     """
     for option, value in (("processes", processes), ("seeds", seeds)):
         if value is not None and value < 1:
@@ -93,6 +94,8 @@ def reproduce(
         for unit in planned:
             _unit_path(folder, unit).unlink(missing_ok=True)
     missing = [unit for unit in planned if not _unit_path(folder, unit).exists()]
+    for unit in missing:  # learn that a folder cannot be made before the work, not after it
+        _unit_path(folder, unit).parent.mkdir(parents=True, exist_ok=True)
 
     if progress:
         _say(f"{recipe.name}: {len(missing)} of {len(planned)} units to do, {processes} at a time")
