@@ -162,6 +162,35 @@ def test_batch_first_resets_and_states_are_laid_out_as_the_input():
     close(layer(x.transpose(0, 1), reset=reset.transpose(0, 1))[0].transpose(0, 1), y, "time first", torch.float64)
 
 
+def test_no_gradient_crosses_a_reset():
+    layer = nn.LSTM(I, H, bidirectional=True, dtype=torch.float64)
+    x, hx = drawn(T, B, I).requires_grad_(), [drawn(2, B, H, seed=seed).requires_grad_() for seed in (1, 2)]
+    reset = torch.zeros(T, B, dtype=torch.bool)
+    reset[0, 0] = reset[2, 1] = True
+    y, _ = layer(x, hx, reset=reset)
+    of_start = torch.autograd.grad(y.sum(), hx, retain_graph=True)
+    for gradient in of_start:
+        # Only the forward direction starts anew at the very first step.
+        assert [bool(entry) for entry in gradient.abs().sum(-1).flatten()] == [False, True, True, True, True, True]
+    (of_x,) = torch.autograd.grad(y[2:].sum(), x, retain_graph=True)
+    assert of_x[:2, 1].abs().sum() == 0
+    assert (of_x[:2, [0, 2]].abs().sum(-1) > 0).all()
+    (of_x,) = torch.autograd.grad(y[:2].sum(), x)
+    assert of_x[2:, 1].abs().sum() == 0
+    assert (of_x[2:, [0, 2]].abs().sum(-1) > 0).all()
+
+
+def test_states_of_every_step_are_the_final_states_of_torch_at_that_step():
+    layer, reference = pair("lstm", bidirectional=True, dtype=torch.float64)
+    x = drawn(T, B, I)
+    _, _, states = layer(x, return_states=True)
+    for t in range(T):
+        _, until = reference(x[: t + 1])
+        _, since = reference(x[t:])
+        for got, forward, backward in zip(states, until, since, strict=True):
+            close(got[:, t], torch.stack([forward[0], backward[1]]), t, torch.float64)
+
+
 def test_a_reset_draws_no_noise_in_evaluation():
     layer = nn.LSTM(I, H, zoneout_h=0.5, dtype=torch.float64).eval()
     x = drawn(T, B, I)
@@ -197,6 +226,13 @@ def test_recurrent_takes_any_cell():
     assert y.shape == (T, B, 2 * H)
     again, _ = layer(drawn(T, B, I).float(), state)
     assert not torch.equal(again, y)
+
+
+def test_a_cell_without_parameters_makes_a_layer():
+    x = drawn(T, B, I)
+    y, last = nn.Recurrent(lambda size: cells.Window(1, size, dtype=torch.float64), I)(x)
+    assert torch.equal(y, torch.cat([torch.cat([torch.zeros_like(x[:1]), x[:-1]]), x], dim=-1))
+    assert torch.equal(last, x[None, -1:].transpose(1, 2))
 
 
 def test_dropout_acts_between_layers_in_training_only():
@@ -273,6 +309,7 @@ def test_loading_inside_a_model():
         (lambda: nn.GRU(I, H)(torch.zeros(T, B, I), torch.zeros(1, B, H).double()), "got .* torch.float64"),
         (lambda: nn.GRU(I, H)(torch.zeros(T, B, I), reset=torch.zeros(B, T).bool()), r"reset \(4, 3\) .* got \(3, 4\)"),
         (lambda: nn.GRU(I, H)(torch.zeros(T, B, I), reset=torch.zeros(T, B)), "torch.bool, .* got .* torch.float32"),
+        (lambda: nn.GRU(I, H)(torch.zeros(T, B, I), reset=[[True]]), "torch.bool, .* got list"),
         (lambda: nn.GRU(I, H, num_layers=0), "num_layers of 1 or more, got 0"),
         (lambda: nn.GRU(I, H, 2, dropout=1.5), r"dropout in \[0, 1\], got 1.5"),
         (lambda: nn.LSTM(I, H, proj_size=3), "proj_size .* got 3"),

@@ -226,20 +226,20 @@ class Recurrent(nn.Module):
                 _take_torch_names(cell, state_dict, key, f"{prefix}cells.{n}.", missing_keys, error_msgs)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
 
-    def _check(self, x: Any, reset: Tensor | None) -> None:
+    def _check(self, x: Any, reset: Any) -> None:
         name, size = type(self).__name__, self.input_size
         if not isinstance(x, Tensor) or x.dim() not in (2, 3) or x.shape[-1] != size:
             layout = f"(B, T, {size})" if self.batch_first else f"(T, B, {size})"
             got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"{name}: expected input {layout}, (T, {size}) or a PackedSequence of such vectors, got {got}")
-        dtype = next(self.parameters()).dtype
-        if x.dtype != dtype:
-            raise InputError(f"{name}: expected input of dtype {dtype}, as the parameters', got {x.dtype}")
-        if reset is not None and (reset.shape != x.shape[:-1] or reset.dtype != torch.bool):
-            raise InputError(
-                f"{name}: expected reset {tuple(x.shape[:-1])} torch.bool, for the input {tuple(x.shape)}, "
-                f"got {tuple(reset.shape)} {reset.dtype}"
-            )
+        parameter = next(self.parameters(), None)
+        if parameter is not None and x.dtype != parameter.dtype:
+            raise InputError(f"{name}: expected input of dtype {parameter.dtype}, as the parameters', got {x.dtype}")
+        if reset is None:
+            return
+        if not isinstance(reset, Tensor) or reset.shape != x.shape[:-1] or reset.dtype != torch.bool:
+            got = f"{tuple(reset.shape)} {reset.dtype}" if isinstance(reset, Tensor) else type(reset).__name__
+            raise InputError(f"{name}: expected reset {tuple(x.shape[:-1])} torch.bool, for the input {tuple(x.shape)}, got {got}")
 
     def _starts(self, hx: State, batch: int, batched: bool) -> list[State]:
         """Each cell's state before the first step, tree of (B, ...), or None."""

@@ -191,6 +191,10 @@ def test_results_of_nothing(tmp_path: Path, capsys: Capture) -> None:
     assert "carousel reproduce NAME" in refused(["results", "--out", tmp_path], capsys)
 
 
+def test_reproduce_into_a_file(tides: Path, capsys: Capture) -> None:
+    assert "Not a directory" in refused(["reproduce", "sunspots", "--out", tides / "results"], capsys)
+
+
 def test_reproduce_names_the_nearest_recipe(tmp_path: Path, capsys: Capture) -> None:
     assert "unknown recipe 'sunspot', expected one of: sunspots" in refused(["reproduce", "sunspot", "--out", tmp_path], capsys)
     assert "no row 'lsmt'" in refused(["reproduce", "sunspots", "--rows", "lsmt", "--out", tmp_path], capsys)

@@ -163,6 +163,13 @@ def test_bad_input_is_refused(toy, tmp_path):
         collect(tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_found_before_the_work(toy, tmp_path):
+    (tmp_path / "results").touch()
+    with pytest.raises(NotADirectoryError):
+        reproduce(toy, out=tmp_path / "results", progress=False)
+    assert done(tmp_path) == []
+
+
 def test_collect_of_nothing_is_nothing(tmp_path):
     assert collect(tmp_path / "nothing") == []
 

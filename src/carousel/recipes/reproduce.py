@@ -74,7 +74,9 @@ def reproduce(
     nothing else; KeyboardInterrupt is raised again once the processes have ended.
 
     Raises:
+        OSError: the folder cannot be made.
         InputError: an unknown recipe or row, or a number below 1.
+        OSError: the folder of results cannot be made.
     """
     for option, value in (("processes", processes), ("seeds", seeds)):
         if value is not None and value < 1:
@@ -87,10 +89,13 @@ def reproduce(
         if row_name not in names:
             raise InputError(f"recipe {recipe.name}: no row {row_name!r}, expected one of: {', '.join(names)}")
     planned = [(row.name, unit) for row in recipe.rows if rows is None or row.name in rows for unit in row.units[:seeds]]
+    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be had shows before the work, not after it
     if restart:
         for unit in planned:
             _unit_path(folder, unit).unlink(missing_ok=True)
     missing = [unit for unit in planned if not _unit_path(folder, unit).exists()]
+    for unit in missing:  # learn that a folder cannot be made before the work, not after it
+        _unit_path(folder, unit).parent.mkdir(parents=True, exist_ok=True)
 
     if progress:
         _say(f"{recipe.name}: {len(missing)} of {len(planned)} units to do, {processes} at a time")

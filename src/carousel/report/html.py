@@ -69,7 +69,8 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
     measure = next(iter(rows[0]["summary"]))
     trained = [row for row in rows if any(run["curve"] for run in row["runs"])]
     names = [row["row"] for row in trained]
-    colours = plots.palette(names, [row["row"] for row in rows if row not in trained])
+    with_goals_first = [row["row"] for row in sorted(trained, key=lambda row: not row["goals"])]  # the clearest colours
+    colours = plots.palette(with_goals_first, [row["row"] for row in rows if row not in trained])
     figures: dict[str, tuple[Figure, str]] = {}
     with style.context(plots.STYLE):
         if recipe.draw is not None:
