@@ -76,15 +76,19 @@ def address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def compile_text(text: str) -> bytes:
-    """The object file of a module of LLVM's text, optimised for this machine."""
+def compile_text(text: str, unroll: bool = False) -> bytes:
+    """The object file of a module of LLVM's text, optimised for this machine.
+
+    `unroll` lets LLVM unroll loops: it doubles the time to compile and pays in the matrix kernel only.
+    """
     with _lock:
         machine = _target_machine()
         module = llvm.parse_assembly(text)
         module.triple = machine.triple
         module.data_layout = str(machine.target_data)
         # The vectors are explicit: LLVM's own vectorisers would only cost time.
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        options = llvm.create_pipeline_tuning_options(speed_level=1)
+        options.loop_unrolling = unroll
         options.loop_vectorization = False
         options.slp_vectorization = False
         options.loop_interleaving = False
@@ -121,7 +125,13 @@ LIBC = ["memcpy", "memmove", "memset"]
 """What LLVM may call of itself where it sees a copy."""
 
 
-def load(key: str, functions: list[str], text: Callable[[], str], symbols: Mapping[str, int] = MappingProxyType({})) -> Library:
+def load(
+    key: str,
+    functions: list[str],
+    text: Callable[[], str],
+    symbols: Mapping[str, int] = MappingProxyType({}),
+    unroll: bool = False,
+) -> Library:
     """The functions of the module that `key` stands for; `text()` is asked for where it is not at hand.
 
     `symbols` are the addresses of functions it calls beside those of the C library. The key says
@@ -135,7 +145,7 @@ def load(key: str, functions: list[str], text: Callable[[], str], symbols: Mappi
             return Library(image, functions, symbols)
         except RuntimeError:  # whole, yet not what we can link: build it anew
             pass
-    image = compile_text(text())
+    image = compile_text(text(), unroll)
     _write(folder, digest, image)
     return Library(image, functions, symbols)
 

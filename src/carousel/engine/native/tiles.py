@@ -42,7 +42,7 @@ def declaration(kind: str, lanes: int) -> str:
 def library(kind: str, lanes: int) -> jit.Library:
     """The kernel, loaded."""
     text = definition(kind, lanes)
-    return jit.load(text, [name(kind, lanes)], lambda: text)
+    return jit.load(text, [name(kind, lanes)], lambda: text, unroll=True)
 
 
 def definition(kind: str, lanes: int) -> str:
