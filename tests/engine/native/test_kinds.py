@@ -49,11 +49,12 @@ def test_power_by_a_literal(power: float, agree: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("width", [4, 8, 16])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("B", [1, 4])
-def test_every_tail(size: int, width: int, B: int, agree: Callable[..., Any]) -> None:
-    a, b, y = value("a", size), value("b", size), value("y", size)
-    agree(loop_of("mul", (a, b), y), width=width, B=B)
+def test_every_tail(width: int, agree: Callable[..., Any]) -> None:
+    operands = [(value(f"a{size}", size), value(f"b{size}", size)) for size in SIZES]
+    ops = tuple(Op("mul", pair, value(f"y{pair[0].shape[0]}", *pair[0].shape)) for pair in operands)
+    loop = Loop(ops, per_step=tuple(given for pair in operands for given in pair), written=tuple(op.output for op in ops))
+    agree(loop, width=width, B=1)
+    agree(loop, width=width, B=4)
 
 
 @pytest.mark.parametrize("shapes", [((3, 1), (1, 5)), ((3, 5), (3, 1)), ((1, 5), (3, 5)), ((1, 1), (3, 5)), ((2, 1, 9), (2, 4, 1))])
@@ -87,24 +88,29 @@ def test_whole_numbers(kind: str, agree: Callable[..., Any]) -> None:
     agree(loop_of(kind, inputs, value("y", 7, dtype=torch.bool if kind in COMPARISONS else torch.int64)))
 
 
+REDUCED = [
+    ((5,), (0,)),
+    ((33,), (0,)),
+    ((7, 13), (0,)),
+    ((7, 13), (1,)),
+    ((7, 13), (0, 1)),
+    ((3, 5, 9), (1,)),
+    ((3, 5, 9), (0, 2)),
+    ((1, 9), (0,)),
+]
+"""(shape, axes): runs and their parts, along and across the vectors."""
+
+
 @pytest.mark.parametrize("width", [4, 8, 16])
 @pytest.mark.parametrize("kind", ["sum", "max", "min"])
-@pytest.mark.parametrize(
-    ("shape", "axes"),
-    [
-        ((5,), (0,)),
-        ((33,), (0,)),
-        ((7, 13), (0,)),
-        ((7, 13), (1,)),
-        ((7, 13), (0, 1)),
-        ((3, 5, 9), (1,)),
-        ((3, 5, 9), (0, 2)),
-        ((1, 9), (0,)),
-    ],
-)
-def test_reductions(kind: str, shape: tuple[int, ...], axes: tuple[int, ...], width: int, agree: Callable[..., Any]) -> None:
-    kept = tuple(size for axis, size in enumerate(shape) if axis not in axes)
-    agree(loop_of(kind, (value("a", *shape),), value("y", *kept), axes=axes), width=width)
+def test_reductions(kind: str, width: int, agree: Callable[..., Any]) -> None:
+    ops = []
+    for n, (shape, axes) in enumerate(REDUCED):
+        kept = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+        ops.append(Op(kind, (value(f"a{n}", *shape),), value(f"y{n}", *kept), {"axes": axes}))
+    loop = Loop(tuple(ops), per_step=tuple(op.values[0] for op in ops), written=tuple(op.output for op in ops))
+    agree(loop, width=width, B=1)
+    agree(loop, width=width, B=3)
 
 
 @pytest.mark.parametrize("kind", ["sum", "max", "min"])
@@ -112,35 +118,53 @@ def test_reductions_of_whole_numbers(kind: str, agree: Callable[..., Any]) -> No
     agree(loop_of(kind, (value("a", 3, 9, dtype=torch.int64),), value("y", 3, dtype=torch.int64), axes=(1,)))
 
 
+MATRICES = [(1, 1), (3, 5), (16, 4), (33, 17), (65, 40), (40, 129), (5, 300), (300, 5)]
+"""(m, k): written out in full and in panels, whole ones and parts."""
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("width", [4, 8, 16])
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("m", "k"), [(1, 1), (3, 5), (16, 4), (33, 17), (65, 40), (40, 129), (5, 300), (300, 5)])
-def test_matvec(m: int, k: int, transposed: bool, width: int, dtype: torch.dtype, agree: Callable[..., Any]) -> None:
-    inputs, outputs = (m, k) if transposed else (k, m)
-    W, x, y = value("W", m, k, dtype=dtype), value("x", inputs, dtype=dtype), value("y", outputs, dtype=dtype)
-    loop = Loop((Op("matvec", (W, x), y, {"transposed": transposed}),), shared=(W,), per_step=(x,), written=(y,))
+def test_matvec(transposed: bool, width: int, dtype: torch.dtype, agree: Callable[..., Any]) -> None:
+    ops = []
+    for n, (m, k) in enumerate(MATRICES):
+        inputs, outputs = (m, k) if transposed else (k, m)
+        factors = value(f"W{n}", m, k, dtype=dtype), value(f"x{n}", inputs, dtype=dtype)
+        ops.append(Op("matvec", factors, value(f"y{n}", outputs, dtype=dtype), {"transposed": transposed}))
+    loop = Loop(
+        tuple(ops),
+        shared=tuple(op.values[0] for op in ops),
+        per_step=tuple(op.values[1] for op in ops),
+        written=tuple(op.output for op in ops),
+    )
     for B in (1, 2, 3, 7, 13):
         agree(loop, B=B, T=2, width=width)
 
 
+PRODUCTS = [(1, 7, 5), (5, 7, 1), (13, 9, 11), (3, 20, 70), (1, 1, 1), (17, 33, 1)]
+"""(m, k, n)."""
+
+
+@pytest.mark.parametrize("width", [4, 8])
 @pytest.mark.parametrize("permuted", ["", "a", "b", "ab"])
-@pytest.mark.parametrize(("m", "k", "n"), [(1, 7, 5), (5, 7, 1), (13, 9, 11), (3, 20, 70), (1, 1, 1), (17, 33, 1)])
-def test_matmul(m: int, k: int, n: int, permuted: str, agree: Callable[..., Any]) -> None:
-    ops = []
-    factors = []
-    for name, shape in (("a", (m, k)), ("b", (k, n))):
-        if name in permuted:
-            given = value(name, *shape[::-1])
-            ops.append(Op("permute", (given,), value(name + "t", *shape), {"axes": (1, 0)}))
-            factors.append((given, ops[-1].output))
-        else:
-            factors.append((value(name, *shape),) * 2)
-    y = value("y", m, n)
-    ops.append(Op("matmul", (factors[0][1], factors[1][1]), y))
-    loop = Loop(tuple(ops), per_step=(factors[0][0], factors[1][0]), written=(y,))
-    for width in (4, 8):
-        agree(loop, width=width)
+def test_matmul(permuted: str, width: int, agree: Callable[..., Any]) -> None:
+    ops: list[Op] = []
+    given: list[Value] = []
+
+    def factor(name: str, n: int, shape: tuple[int, int]) -> Value:
+        if name not in permuted:
+            given.append(value(f"{name}{n}", *shape))
+            return given[-1]
+        given.append(value(f"{name}{n}", *shape[::-1]))
+        ops.append(Op("permute", (given[-1],), value(f"{name}t{n}", *shape), {"axes": (1, 0)}))
+        return ops[-1].output
+
+    products = []
+    for number, (m, k, n) in enumerate(PRODUCTS):
+        factors = factor("a", number, (m, k)), factor("b", number, (k, n))
+        products.append(value(f"y{number}", m, n))
+        ops.append(Op("matmul", factors, products[-1]))
+    agree(Loop(tuple(ops), per_step=tuple(given), written=tuple(products)), width=width)
 
 
 def test_outer(agree: Callable[..., Any]) -> None:

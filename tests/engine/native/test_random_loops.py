@@ -182,13 +182,13 @@ def check(seed: int, width: int, agree: Callable[..., Any]) -> None:
     agree(loop, T=3, B=5, lengths=[2, 3, 0, 1, 3], width=width, seed=seed, threads=2)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(15), 152])
 def test_random_loops(seed: int, agree: Callable[..., Any]) -> None:
     check(seed, (4, 8, 16)[seed % 3], agree)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(20, 320))
+@pytest.mark.parametrize("seed", range(15, 300))
 def test_many_random_loops(seed: int, agree: Callable[..., Any]) -> None:
     for width in (4, 8, 16):
         check(seed, width, agree)
