@@ -73,22 +73,42 @@ class Product:
 
 def pack(text: Text, product: Product, weights: str, packed: str, part: str, parts: str) -> None:
     """Write the packing of W into panels; part `part` of `parts` takes every `parts`-th panel."""
-    kind, width = product.kind, product.m if product.is_small else product.panel
-    panels = 1 if product.is_small else product.panels
-    size = product.dtype.itemsize
-    with text.loop(part, panels, parts) as panel:
-        first = text.mul(panel, width)
-        count = text.minimum(text.add(product.m, text.new(f"sub i64 0, {first}")), width)
-        target = text.at(packed, text.mul(panel, width * product.k), kind)
-        with text.loop(0, product.k) as j:
-            row = text.at(target, text.mul(j, width), kind)
-            if not product.is_small:
-                text.line(f"call void @llvm.memset.p0.i64(ptr {row}, i8 0, i64 {width * size}, i1 false)")
-            with text.loop(0, count) as c:
-                output = text.add(first, c)
-                index = text.add(text.mul(j, product.m), output) if product.transposed else text.add(text.mul(output, product.k), j)
-                value = text.new(f"load {kind}, ptr {text.at(weights, index, kind)}")
-                text.line(f"store {kind} {value}, ptr {text.at(row, c, kind)}")
+    kind, k = product.kind, product.k
+    if product.is_small:
+        with text.when(text.new(f"icmp eq i64 {part}, 0")):
+            _pack_panel(text, product, weights, packed, 0, product.m, product.m)
+        return
+    width, whole = product.panel, product.m // product.panel
+    with text.loop(part, whole, parts) as panel:
+        target = text.at(packed, text.mul(panel, width * k), kind)
+        _pack_panel(text, product, weights, target, text.mul(panel, width), width, width)
+    if whole < product.panels:
+        with text.when(text.new(f"icmp eq i64 {part}, 0")):
+            target = text.at(packed, whole * width * k, kind)
+            size = width * k * product.dtype.itemsize
+            text.line(f"call void @llvm.memset.p0.i64(ptr {target}, i8 0, i64 {size}, i1 false)")
+            _pack_panel(text, product, weights, target, whole * width, product.m - whole * width, width)
+
+
+def _pack_panel(text: Text, product: Product, weights: str, target: str, first: Number, count: int, width: int) -> None:
+    """`count` outputs from `first` on into a panel of `width`; the outputs of one input are written out in full, for speed."""
+    kind, m, k = product.kind, product.m, product.k
+    with text.loop(0, k) as j:
+        source = text.add(text.mul(j, m), first) if product.transposed else text.add(text.mul(first, k), j)
+        row, start = text.at(target, text.mul(j, width), kind), text.at(weights, source, kind)
+        if product.transposed:
+            text.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {row}, ptr {start}, i64 {count * product.dtype.itemsize}, i1 false)")
+        elif count <= product.panel:
+            for c in range(count):
+                _move(text, kind, start, c * k, row, c)
+        else:
+            with text.loop(0, count) as output:
+                _move(text, kind, start, text.mul(output, k), row, output)
+
+
+def _move(text: Text, kind: str, source: str, from_index: Number, target: str, to_index: Number) -> None:
+    value = text.new(f"load {kind}, ptr {text.at(source, from_index, kind)}")
+    text.line(f"store {kind} {value}, ptr {text.at(target, to_index, kind)}")
 
 
 def small(text: Text, product: Product, y: str, packed: str, x: str) -> None:
