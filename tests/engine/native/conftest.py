@@ -19,7 +19,9 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 @pytest.fixture(autouse=True)
 def scratch_full_of_nan(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Scratch begins as NaN, so that nothing is read before it is written; objects are kept for this session only."""
+    """Scratch begins as NaN, so that nothing is read before it is written; two threads are two however little there is
+    to do; objects are kept for this session only."""
+    monkeypatch.setattr("carousel.engine.native.compiled.ALONE", 0)
     monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path_factory.getbasetemp() / "objects"))
     monkeypatch.setattr("carousel.engine.native.compiled.uninitialised", lambda size: np.full(size, 0xFF, np.uint8))
 

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 from collections.abc import Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ LEAST_ROWS, MOST_ROWS = 6, 64
 
 PACKED_ALONE = 64 * 2**10
 """Bytes of packed matrices that one thread packs sooner than a team is called together."""
+
+ALONE = 50_000
+"""Elements (about a nanosecond each) that one thread computes sooner than a team is called together and waited for."""
 
 
 def compile_loop(loop: Loop, vector_width: int | None = None) -> CompiledLoop:
@@ -75,6 +79,8 @@ class _Variant:
         self.loop, self.width, self.single = loop, width, single
         self.program = Program(loop, width, single)
         self.matrix_bytes = sum(p.packed * p.dtype.itemsize for p in self.program.products.values() if not p.is_small)
+        products = sum(product.m * product.k for product in self.program.products.values())
+        self.elements = sum(prod(op.output.shape) for op in loop.ops) + products // 8  # of a row and step, roughly
         self._library: jit.Library | None = None
 
     def _load(self) -> None:
@@ -89,7 +95,7 @@ class _Variant:
         if self._library is None:
             self._load()
         assert self._library is not None
-        block, team = self._division(B, most)
+        block, team = self._division(B, 1 if T * B * self.elements < ALONE else most)
         packed = self.program.packed_bytes
         memory = uninitialised(packed + team * block * self.program.scratch_bytes + ALIGNMENT)
         start = -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
@@ -107,7 +113,7 @@ class _Variant:
     def _division(self, B: int, most: int) -> tuple[int, int]:
         """(rows of a block, threads): every thread has as many blocks as the others, if it can be."""
         if self.single:
-            return 1, min(B, most)
+            return 1, min(B, most)  # any number of rows, one after the other
         scratch = max(self.program.scratch_bytes, 1)
         bound = SECOND_CACHE if self.matrix_bytes > FIRST_CACHE else FIRST_CACHE
         largest = max(LEAST_ROWS, min(MOST_ROWS, bound // scratch))
