@@ -161,7 +161,8 @@ def results(
     as_json
         Print the rows as JSON, with all runs.
     page
-        Write the same as a Markdown page too. [default: docs/reproductions.md, where there is one]
+        Write the same as a Markdown page too. [default: for the results in `results`,
+        docs/reproductions.md where there is one]
     """
     from carousel.recipes.reproduce import collect
     from carousel.report.results import by_recipe, claims_table, write_page
@@ -170,7 +171,7 @@ def results(
     if not rows:
         raise InputError(f"{out}: no results there yet; `carousel reproduce NAME --out {out}` makes some")
     usual = Path("docs/reproductions.md")
-    if page is None and usual.exists():
+    if page is None and out == Path("results") and usual.exists():
         page = usual
     if page is not None:
         write_page(rows, page)
