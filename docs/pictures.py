@@ -76,7 +76,13 @@ def panels(series: Series, task: Forecast, rows: dict[str, torch.Tensor], heat: 
         if heat:
             edge = matplotlib.dates.date2num([time[0], time[-1]])
             image = axis.imshow(
-                shown.T, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", extent=(*edge, len(shown[0]) + 0.5, 0.5)
+                shown.T,
+                aspect="auto",
+                cmap="RdBu_r",
+                vmin=-1,
+                vmax=1,
+                interpolation="nearest",
+                extent=(*edge, len(shown[0]) + 0.5, 0.5),
             )
             figure.colorbar(image, ax=axis, label="activity")
             axis.grid(visible=False)
@@ -120,7 +126,9 @@ def optimisers() -> Figure:
     _, task = sunspots()
     figure = Figure(figsize=(WIDTH, 3))
     axes = figure.subplots()
-    for (name, rate), colour in zip({"sgd": 0.01, "momentum": 0.003, "adam": 0.01, "rmsprop-graves": 0.003}.items(), NETWORKS):
+    for (name, rate), colour in zip(
+        {"sgd": 0.01, "momentum": 0.003, "adam": 0.01, "rmsprop-graves": 0.003}.items(), NETWORKS, strict=False
+    ):
         done = trained("gru", task, optimizer=name, rate=rate, sequences=4096)
         points = [(row["sequences"], row["value"]) for row in done.history if row["split"] == "validation" and row["name"] == "MAE"]
         axes.plot(*zip(*points, strict=True), color=colour, marker=".", label=f"{name}, rate {rate}")
@@ -137,7 +145,9 @@ def bptt() -> Figure:
     inputs = task.test_batch().inputs[-200:].clone()
     figure = Figure(figsize=(WIDTH, 3))
     axes = figure.subplots()
-    for (window, label), colour in zip({200: "full", 50: "window of 50 steps", 12: "window of 12 steps"}.items(), NETWORKS):
+    for (window, label), colour in zip(
+        {200: "full", 50: "window of 50 steps", 12: "window of 12 steps"}.items(), NETWORKS, strict=False
+    ):
         with torch.no_grad():
             _, state = scan(cell, inputs[:-window]) if window < 200 else (None, None)
         last = inputs[-window:].requires_grad_()

@@ -39,7 +39,7 @@ def built(state: State) -> str:
 class Cell(nn.Module):
     """Base class of every cell.
 
-    Attributes a cell sets:
+    Attributes:
         input_size:   length of the vector x; None where x is something else (an index, a tuple).
         output_size:  length of the vector y; None where y is something else.
         carries:      names of the state fields through which error flows under the truncated

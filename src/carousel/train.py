@@ -1,6 +1,6 @@
 """fit: the plain training loop. Every training in carousel goes through it.
 
-A run is a folder:
+A run is a folder::
 
     config.toml                   what was asked: fit's settings, the caller's, and the versions
     metrics.jsonl                 a row a line: step, sequences, seconds, split, name, value
@@ -50,13 +50,14 @@ CHECKPOINT_EVERY = 30.0
 class Fit:
     """What came out of a training.
 
-    cell:       the network with its best weights, in evaluation mode.
-    best:       the validation figures of these weights, by name.
-    history:    rows of metrics: step (updates), sequences, seconds, split, name, value. "loss" is the
-                task's loss averaged over the steps that count.
-    sequences:  training sequences seen in all.
-    seconds:    time spent in all, resumed parts included.
-    stopped:    "budget" or "patience".
+    Attributes:
+        cell:       the network with its best weights, in evaluation mode.
+        best:       the validation figures of these weights, by name.
+        history:    rows of metrics: step (updates), sequences, seconds, split, name, value. "loss" is the
+                    task's loss averaged over the steps that count.
+        sequences:  training sequences seen in all.
+        seconds:    time spent in all, resumed parts included.
+        stopped:    "budget" or "patience".
     """
 
     cell: Cell
