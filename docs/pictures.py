@@ -75,15 +75,8 @@ def panels(series: Series, task: Forecast, rows: dict[str, torch.Tensor], heat: 
         shown = values[-SHOWN:].numpy()
         if heat:
             edge = matplotlib.dates.date2num([time[0], time[-1]])
-            image = axis.imshow(
-                shown.T,
-                aspect="auto",
-                cmap="RdBu_r",
-                vmin=-1,
-                vmax=1,
-                interpolation="nearest",
-                extent=(*edge, len(shown[0]) + 0.5, 0.5),
-            )
+            extent = (*edge, len(shown[0]) + 0.5, 0.5)
+            image = axis.imshow(shown.T, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", extent=extent)
             figure.colorbar(image, ax=axis, label="activity")
             axis.grid(visible=False)
         else:
@@ -130,7 +123,8 @@ def optimisers() -> Figure:
         {"sgd": 0.01, "momentum": 0.003, "adam": 0.01, "rmsprop-graves": 0.003}.items(), NETWORKS, strict=False
     ):
         done = trained("gru", task, optimizer=name, rate=rate, sequences=4096)
-        points = [(row["sequences"], row["value"]) for row in done.history if row["split"] == "validation" and row["name"] == "MAE"]
+        rows = [row for row in done.history if row["split"] == "validation" and row["name"] == "MAE"]
+        points = [(row["sequences"], row["value"]) for row in rows]
         axes.plot(*zip(*points, strict=True), color=colour, marker=".", label=f"{name}, rate {rate}")
     axes.set(xlabel="training sequences", ylabel="MAE on validation (sunspots)")
     axes.legend()
