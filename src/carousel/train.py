@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import sys
 import time
 import tomllib
@@ -134,6 +135,8 @@ def fit(
     for name, count in (("batch_size", batch_size), ("sequences", sequences), ("evaluate_every", evaluate_every)):
         if count < 1:
             raise InputError(f"fit: expected {name} of at least 1, got {count}")
+    if patience is not None and patience < 1:
+        raise InputError(f"fit: expected patience of at least 1 or None, got {patience}")
     learner = learner or BPTT()
     where = _device(device)
     cell = cell.to(where)
@@ -143,7 +146,7 @@ def fit(
         "threads": torch.get_num_threads(),
         "fit": {
             "cell": repr(cell),
-            "learner": repr(learner),
+            "learner": _named(learner),
             "optimizer": optimizer if isinstance(optimizer, str) else repr(made),
             "rate": rate,
             "batch_size": batch_size,
@@ -158,7 +161,7 @@ def fit(
     }
     training = _Training(cell, task, learner, made, torch.Generator().manual_seed(seed), monitor, where)
     if out is not None:
-        training.keep_in(Path(out), _without_none(config), resume)
+        training.keep_in(Path(out), _as_read_back(config), resume)
     elif resume:
         raise InputError("fit: resume=True needs the run folder, out=...")
     return training.run(batch_size, sequences, evaluate_every, patience, progress)
@@ -196,10 +199,14 @@ class _Training:
         if folder.exists():
             raise InputError(f"{folder} is there already; give another folder, or go on with it: carousel resume {folder}")
         self.folder = folder.with_name(f".{folder.name}.new")
-        write_aside(self.folder / "config.toml", tomli_w.dumps(config))
-        (self.folder / "metrics.jsonl").touch()
-        self._checkpoint()
-        self.folder = self.folder.rename(folder)
+        try:
+            write_aside(self.folder / "config.toml", tomli_w.dumps(config))
+            (self.folder / "metrics.jsonl").touch()
+            self._checkpoint()
+            self.folder = self.folder.rename(folder)
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def _resume(self, folder: Path, config: dict[str, Any]) -> None:
         try:
@@ -210,9 +217,8 @@ class _Training:
             then, now = before.get(table, {}), config[table]
             for name in [*then, *now]:
                 if then.get(name) != now.get(name):
-                    raise InputError(
-                        f"{folder}: cannot resume with other settings: {name} was {then.get(name)}, is {now.get(name)}"
-                    )
+                    was, now_is = (" ".join(str(table.get(name)).split()) for table in (then, now))  # a cell's repr has many lines
+                    raise InputError(f"{folder}: cannot resume with other settings: {name} was {was}, is {now_is}")
         path = folder / "last" / "checkpoint.safetensors"
         tensors, plain = checkpoint.read(path)
 
@@ -320,7 +326,7 @@ def _figures(cell: Cell, task: Task, batch: Batch) -> dict[str, float]:
     cell.eval()
     outputs = scan(cell, batch.inputs, lengths=batch.lengths)[0]
     loss = float(objective(outputs, batch, task.loss)) * batch.size / max(int(batch.mask.sum()), 1)
-    return {"loss": loss} | task.score(outputs, batch)
+    return {"loss": loss} | {name: float(value) for name, value in task.score(outputs, batch).items()}
 
 
 class _Teller:
@@ -373,6 +379,19 @@ def _device(name: str) -> torch.device:
 
 def _copied(cell: Cell) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in cell.state_dict().items()}
+
+
+def _named(learner: Learner) -> str:
+    """What config.toml says of a learner; Python's own repr holds an address, which is another in every process."""
+    return type(learner).__qualname__ if type(learner).__repr__ is object.__repr__ else repr(learner)
+
+
+def _as_read_back(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as config.toml will give it back (tuples as lists), so that a resume compares like with like."""
+    try:
+        return tomllib.loads(tomli_w.dumps(_without_none(config)))
+    except TypeError as error:
+        raise InputError(f"fit: expected settings of plain values (text, numbers, lists, tables): {error}") from None
 
 
 def _without_none(config: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class BPTT(Learner):
         for name, value in (("window", self.window), ("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):
             if value is not None and not value > 0:
                 raise InputError(f"BPTT: expected {name} above 0 or None, got {value}")
+        if self.window is not None and not isinstance(self.window, int):
+            raise InputError(f"BPTT: expected window in whole steps or None, got {self.window}")
 
     def train_on(
         self,
