@@ -66,6 +66,12 @@ class Cell(nn.Module):
         """Uniform draws that training needs: name -> (drawn anew each "step" or "sequence", shape)."""
         return {}
 
+    def extra_repr(self) -> str:
+        """The sizes and options, as torch's modules show theirs."""
+        plain = (bool, int, float, str, tuple)
+        own = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "training"}
+        return ", ".join(f"{name}={value!r}" for name, value in own.items() if isinstance(value, plain))
+
     def forward(self, x: Any, state: State, *, context: Any = None, noise: dict[str, Tensor] | None = None) -> Any:
         """`step`, called with those of context and noise that are there."""
         extra = {name: value for name, value in (("context", context), ("noise", noise)) if value is not None}

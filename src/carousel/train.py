@@ -130,7 +130,7 @@ def fit(
         InputError: a folder that is there already or cannot be resumed, an option that cannot be used.
         Diverged: a loss or gradient that is not finite; says at which update, time step and sequence.
         OSError: the run folder cannot be written; the last checkpoint stays whole.
-        KeyboardInterrupt: the message says how to go on.
+        KeyboardInterrupt: the message says how far it came; with `out`, resume=True goes on.
     """
     for name, count in (("batch_size", batch_size), ("sequences", sequences), ("evaluate_every", evaluate_every)):
         if count < 1:
@@ -197,7 +197,7 @@ class _Training:
             self.folder = folder
             return
         if folder.exists():
-            raise InputError(f"{folder} is there already; give another folder, or go on with it: carousel resume {folder}")
+            raise InputError(f"{folder} is there already; give another folder, or resume the run in it")
         self.folder = folder.with_name(f".{folder.name}.new")
         try:
             write_aside(self.folder / "config.toml", tomli_w.dumps(config))
@@ -277,9 +277,7 @@ class _Training:
                     if teller is not None:
                         teller.moved(self.at.sequences)
         except KeyboardInterrupt:
-            where = f"interrupted after {self.at.sequences} of {budget} sequences"
-            goes_on = f"; go on with: carousel resume {self.folder}" if self.folder is not None else ""
-            raise KeyboardInterrupt(where + goes_on) from None
+            raise KeyboardInterrupt(f"interrupted after {self.at.sequences} of {budget} sequences") from None
         self.cell.load_state_dict(self.best_weights)
         self.cell.eval()
         seconds = self.at.seconds if self.folder is not None else time.monotonic() - self.began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -188,10 +189,10 @@ def _train(settings: ForecastSettings, run: Path, *, resume: bool) -> None:
     try:
         result = forecast.train(settings, run, resume=resume)
     except KeyboardInterrupt as stop:
-        # The training loop tells how to go on; just before and after it, there is nobody else to.
-        if str(stop) or not (run / "last").exists():
+        if not (run / "last").exists():
             raise
-        raise KeyboardInterrupt(f"interrupted; go on with: carousel resume {run}") from None
+        how_far = str(stop) or "interrupted"
+        raise KeyboardInterrupt(f"{how_far}; go on with: carousel resume {shlex.quote(str(run))}") from None
     _show(result, run)
 
 
