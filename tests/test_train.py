@@ -156,9 +156,9 @@ class Stops(Learner):
         return BPTT().train_on(*args, **options)
 
 
-def test_ctrl_c_says_how_to_go_on_and_the_rest_is_identical(tmp_path: Path) -> None:
+def test_ctrl_c_says_how_far_it_came_and_the_rest_is_identical(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt, match=f"interrupted after 63 of 100 sequences; go on with: carousel resume {folder}"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 63 of 100 sequences"):
         run(folder, learner=Stops(10, KeyboardInterrupt()))
     done = run(folder, learner=Stops(0, KeyboardInterrupt()), resume=True)
     whole = run(tmp_path / "whole", learner=Stops(0, KeyboardInterrupt()))
@@ -228,6 +228,7 @@ def test_progress_is_plain_lines_on_standard_error_without_a_terminal(capfd: pyt
     [
         ({"optimizer": "adma"}, "no optimiser 'adma'"),
         ({"monitor": "MEA"}, "no figure 'MEA' to monitor, expected one of: loss, MAE"),
+        ({"patience": 0}, "expected patience of at least 1 or None, got 0"),
         ({"batch_size": 0}, "expected batch_size of at least 1, got 0"),
         ({"device": "cuda:99"}, "no device cuda:99 on this machine"),
         ({"device": "tpux"}, "expected device cpu, cuda or cuda:N, got 'tpux'"),
@@ -259,3 +260,51 @@ def test_a_checkpoint_of_another_shape_says_expected_and_got(tmp_path: Path) -> 
     other = carousel.Stack(carousel.cells.LSTM(1, 6), readout=torch.nn.Linear(6, 1))
     with pytest.raises(InputError, match=r"expected cells\.0\.W \(24, 1\) torch\.float32, got \(20, 1\) torch\.float32"):
         load_weights(other, tmp_path / "run" / "best" / "weights.safetensors")
+
+
+class Unnamed(Learner):
+    """A user's rule that says nothing of itself."""
+
+    def train_on(self, *args: Any, **options: Any) -> Any:
+        return BPTT().train_on(*args, **options)
+
+
+def test_a_run_with_a_user_learner_and_tuples_in_its_settings_resumes(tmp_path: Path) -> None:
+    done = run(tmp_path / "run", learner=Unnamed(), settings={"layers": (1, 2)})
+    again = run(tmp_path / "run", learner=Unnamed(), settings={"layers": (1, 2)}, resume=True)
+    assert again.best == done.best
+    with pytest.raises(InputError, match=r"learner was Unnamed, is BPTT"):
+        run(tmp_path / "run", settings={"layers": (1, 2)}, resume=True)
+
+
+def test_settings_that_toml_cannot_hold_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected settings of plain values"):
+        run(tmp_path / "run", settings={"file": tmp_path})
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_cell_is_refused_in_one_line(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    other = carousel.Stack(carousel.cells.LSTM(1, 6), readout=torch.nn.Linear(6, 1))
+    with pytest.raises(InputError, match=r"cell was Stack.*in_features=5.*, is Stack.*in_features=6") as caught:
+        fit(other, RunningMean(), out=tmp_path / "run", resume=True, rate=0.01, batch_size=7, sequences=100, evaluate_every=20)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_disk_full_from_the_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_score_may_be_a_tensor(tmp_path: Path) -> None:
+    class Tensors(RunningMean):
+        def score(self, outputs: Any, batch: Any) -> dict[str, Any]:
+            return {"MAE": (outputs - batch.targets).abs().mean()}
+
+    done = fit(network(), Tensors(), sequences=7, evaluate_every=7, batch_size=7, out=tmp_path / "run", progress=False)
+    assert type(done.best["MAE"]) is float

@@ -14,10 +14,11 @@ from torch.utils import _pytree as pytree
 class Batch:
     """B sequences side by side, time first.
 
-    inputs:   a tensor (T, B, ...) or a NamedTuple of such tensors.
-    targets:  likewise, (T, B, ...).
-    mask:     (T, B) bool; True where an output is asked for and counts in the loss.
-    lengths:  (B,) int64, 1 <= length <= T; a sequence's state stops at its own end.
+    Attributes:
+        inputs:   a tensor (T, B, ...) or a NamedTuple of such tensors.
+        targets:  likewise, (T, B, ...).
+        mask:     (T, B) bool; True where an output is asked for and counts in the loss.
+        lengths:  (B,) int64, 1 <= length <= T; a sequence's state stops at its own end.
     """
 
     inputs: Any

@@ -39,7 +39,7 @@ def built(state: State) -> str:
 class Cell(nn.Module):
     """Base class of every cell.
 
-    Attributes a cell sets:
+    Attributes:
         input_size:   length of the vector x; None where x is something else (an index, a tuple).
         output_size:  length of the vector y; None where y is something else.
         carries:      names of the state fields through which error flows under the truncated
@@ -65,6 +65,12 @@ class Cell(nn.Module):
     def noise_shapes(self) -> NoiseShapes:
         """Uniform draws that training needs: name -> (drawn anew each "step" or "sequence", shape)."""
         return {}
+
+    def extra_repr(self) -> str:
+        """The sizes and options, as torch's modules show theirs."""
+        plain = (bool, int, float, str, tuple)
+        own = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "training"}
+        return ", ".join(f"{name}={value!r}" for name, value in own.items() if isinstance(value, plain))
 
     def forward(self, x: Any, state: State, *, context: Any = None, noise: dict[str, Tensor] | None = None) -> Any:
         """`step`, called with those of context and noise that are there."""

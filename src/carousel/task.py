@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Task:
     """Makes batches, scores answers by its own criterion and draws a sample.
 
-    Attributes a task sets:
+    Attributes:
         input_size:   length of the vector that a step of the input is; None where it is an index.
         output_size:  length of the vector y that a network must give.
     """

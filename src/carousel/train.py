@@ -1,6 +1,6 @@
 """fit: the plain training loop. Every training in carousel goes through it.
 
-A run is a folder:
+A run is a folder::
 
     config.toml                   what was asked: fit's settings, the caller's, and the versions
     metrics.jsonl                 a row a line: step, sequences, seconds, split, name, value
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import sys
 import time
 import tomllib
@@ -50,13 +51,14 @@ CHECKPOINT_EVERY = 30.0
 class Fit:
     """What came out of a training.
 
-    cell:       the network with its best weights, in evaluation mode.
-    best:       the validation figures of these weights, by name.
-    history:    rows of metrics: step (updates), sequences, seconds, split, name, value. "loss" is the
-                task's loss averaged over the steps that count.
-    sequences:  training sequences seen in all.
-    seconds:    time spent in all, resumed parts included.
-    stopped:    "budget" or "patience".
+    Attributes:
+        cell:       the network with its best weights, in evaluation mode.
+        best:       the validation figures of these weights, by name.
+        history:    rows of metrics: step (updates), sequences, seconds, split, name, value. "loss" is the
+                    task's loss averaged over the steps that count.
+        sequences:  training sequences seen in all.
+        seconds:    time spent in all, resumed parts included.
+        stopped:    "budget" or "patience".
     """
 
     cell: Cell
@@ -128,11 +130,13 @@ def fit(
         InputError: a folder that is there already or cannot be resumed, an option that cannot be used.
         Diverged: a loss or gradient that is not finite; says at which update, time step and sequence.
         OSError: the run folder cannot be written; the last checkpoint stays whole.
-        KeyboardInterrupt: the message says how to go on.
+        KeyboardInterrupt: the message says how far it came; with `out`, resume=True goes on.
     """
     for name, count in (("batch_size", batch_size), ("sequences", sequences), ("evaluate_every", evaluate_every)):
         if count < 1:
             raise InputError(f"fit: expected {name} of at least 1, got {count}")
+    if patience is not None and patience < 1:
+        raise InputError(f"fit: expected patience of at least 1 or None, got {patience}")
     learner = learner or BPTT()
     where = _device(device)
     cell = cell.to(where)
@@ -142,7 +146,7 @@ def fit(
         "threads": torch.get_num_threads(),
         "fit": {
             "cell": repr(cell),
-            "learner": repr(learner),
+            "learner": _named(learner),
             "optimizer": optimizer if isinstance(optimizer, str) else repr(made),
             "rate": rate,
             "batch_size": batch_size,
@@ -157,7 +161,7 @@ def fit(
     }
     training = _Training(cell, task, learner, made, torch.Generator().manual_seed(seed), monitor, where)
     if out is not None:
-        training.keep_in(Path(out), _without_none(config), resume)
+        training.keep_in(Path(out), _as_read_back(config), resume)
     elif resume:
         raise InputError("fit: resume=True needs the run folder, out=...")
     return training.run(batch_size, sequences, evaluate_every, patience, progress)
@@ -193,12 +197,16 @@ class _Training:
             self.folder = folder
             return
         if folder.exists():
-            raise InputError(f"{folder} is there already; give another folder, or go on with it: carousel resume {folder}")
+            raise InputError(f"{folder} is there already; give another folder, or resume the run in it")
         self.folder = folder.with_name(f".{folder.name}.new")
-        write_aside(self.folder / "config.toml", tomli_w.dumps(config))
-        (self.folder / "metrics.jsonl").touch()
-        self._checkpoint()
-        self.folder = self.folder.rename(folder)
+        try:
+            write_aside(self.folder / "config.toml", tomli_w.dumps(config))
+            (self.folder / "metrics.jsonl").touch()
+            self._checkpoint()
+            self.folder = self.folder.rename(folder)
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def _resume(self, folder: Path, config: dict[str, Any]) -> None:
         try:
@@ -209,9 +217,8 @@ class _Training:
             then, now = before.get(table, {}), config[table]
             for name in [*then, *now]:
                 if then.get(name) != now.get(name):
-                    raise InputError(
-                        f"{folder}: cannot resume with other settings: {name} was {then.get(name)}, is {now.get(name)}"
-                    )
+                    was, now_is = (" ".join(str(table.get(name)).split()) for table in (then, now))  # a cell's repr has many lines
+                    raise InputError(f"{folder}: cannot resume with other settings: {name} was {was}, is {now_is}")
         path = folder / "last" / "checkpoint.safetensors"
         tensors, plain = checkpoint.read(path)
 
@@ -270,9 +277,7 @@ class _Training:
                     if teller is not None:
                         teller.moved(self.at.sequences)
         except KeyboardInterrupt:
-            where = f"interrupted after {self.at.sequences} of {budget} sequences"
-            goes_on = f"; go on with: carousel resume {self.folder}" if self.folder is not None else ""
-            raise KeyboardInterrupt(where + goes_on) from None
+            raise KeyboardInterrupt(f"interrupted after {self.at.sequences} of {budget} sequences") from None
         self.cell.load_state_dict(self.best_weights)
         self.cell.eval()
         seconds = self.at.seconds if self.folder is not None else time.monotonic() - self.began
@@ -319,7 +324,7 @@ def _figures(cell: Cell, task: Task, batch: Batch) -> dict[str, float]:
     cell.eval()
     outputs = scan(cell, batch.inputs, lengths=batch.lengths)[0]
     loss = float(objective(outputs, batch, task.loss)) * batch.size / max(int(batch.mask.sum()), 1)
-    return {"loss": loss} | task.score(outputs, batch)
+    return {"loss": loss} | {name: float(value) for name, value in task.score(outputs, batch).items()}
 
 
 class _Teller:
@@ -372,6 +377,19 @@ def _device(name: str) -> torch.device:
 
 def _copied(cell: Cell) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in cell.state_dict().items()}
+
+
+def _named(learner: Learner) -> str:
+    """What config.toml says of a learner; Python's own repr holds an address, which is another in every process."""
+    return type(learner).__qualname__ if type(learner).__repr__ is object.__repr__ else repr(learner)
+
+
+def _as_read_back(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as config.toml will give it back (tuples as lists), so that a resume compares like with like."""
+    try:
+        return tomllib.loads(tomli_w.dumps(_without_none(config)))
+    except TypeError as error:
+        raise InputError(f"fit: expected settings of plain values (text, numbers, lists, tables): {error}") from None
 
 
 def _without_none(config: dict[str, Any]) -> dict[str, Any]:

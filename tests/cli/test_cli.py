@@ -98,3 +98,7 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+def test_a_file_name_that_is_not_utf8_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(["report", "b\udcff"], capsys) == "carousel: 'b\\udcff': expected a name in UTF-8; rename the file\n"

@@ -164,6 +164,8 @@ def test_reproduce_then_results(tmp_path: Path, capsys: Capture, monkeypatch: py
     page = tmp_path / "docs/reproductions.md"
     written = page.read_text()
     page.write_text(written.splitlines()[0])
+    assert main(["results", "--out", str(tmp_path / "results")]) == 0  # other results leave the page alone
+    assert page.read_text() != written
     assert main(["results"]) == 0  # a page that is there is brought up to date
     assert page.read_text() == written
 

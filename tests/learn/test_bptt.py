@@ -109,3 +109,8 @@ def test_clipping_by_value_and_by_norm() -> None:
 def test_options_below_one_are_refused(option: str) -> None:
     with pytest.raises(InputError, match=f"expected {option} above 0"):
         BPTT(**{option: 0})
+
+
+def test_a_window_of_broken_steps_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expected window in whole steps or None, got 2\.5"):
+        BPTT(window=2.5)

@@ -57,7 +57,7 @@ def test_a_field_of_a_state_is_named() -> None:
     cell = network(zoneout_h=0.2)
     with torch.no_grad():
         cell.readout.weight[0, 0] = torch.inf
-    with pytest.raises(Diverged, match=r"parameter readout\.weight is not finite"):
+    with pytest.raises(Diverged, match=r"parameter readout\.weight is not finite; try a smaller rate"):
         train(cell)
 
 

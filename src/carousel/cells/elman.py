@@ -1,6 +1,6 @@
 """Elman: the simple recurrent network.
 
-Elman, Cognitive Science 14(2), 1990, in the form of torch.nn.RNN:
+Elman, Cognitive Science 14(2), 1990, in the form of torch.nn.RNN::
 
     h = f(W x + U h' + b)           f = tanh or relu
 

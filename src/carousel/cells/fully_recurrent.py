@@ -1,6 +1,6 @@
 """FullyRecurrent: every unit sees the input, every unit and itself.
 
-Williams & Zipser, Neural Computation 1(2), 1989, equations 1-3 (m inputs, n units):
+Williams & Zipser, Neural Computation 1(2), 1989, equations 1-3 (m inputs, n units)::
 
     z(t)   = [x(t); y(t); 1]
     y(t+1) = f(W z(t))              W (n, m + n + 1), the last column for the bias
@@ -9,7 +9,7 @@ The first units are the output units. What a step gives is y(t+1): an output ans
 x(t), one step after them, as in the paper.
 
 Any network of units is this one with connections missing or not trained. Two masks of W's shape
-say which; a weight that is not trained stands in a buffer, so no optimiser can move it:
+say which; a weight that is not trained stands in a buffer, so no optimiser can move it::
 
     W = V where trained, fixed elsewhere         V the parameter, fixed the buffer
 

@@ -1,6 +1,6 @@
 """GRU: the gated recurrent unit, its two places for the reset, and its gate variants.
 
-Cho et al., arXiv 1406.1078v3, equations 5-8. One step, without options:
+Cho et al., arXiv 1406.1078v3, equations 5-8. One step, without options::
 
     r = sigmoid(W_r x + U_r h' + b_r)             reset gate
     z = sigmoid(W_z x + U_z h' + b_z)             update gate

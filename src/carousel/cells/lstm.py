@@ -1,7 +1,7 @@
 """LSTM: long short-term memory with a forget gate, and its options.
 
 Hochreiter & Schmidhuber, Neural Computation 9(8), 1997, with the forget gate of Gers, Schmidhuber
-& Cummins, Neural Computation 12(10), 2000. One step, without options (as torch.nn.LSTM has it):
+& Cummins, Neural Computation 12(10), 2000. One step, without options (as torch.nn.LSTM has it)::
 
     i  = sigmoid(W_i x + U_i h' + b_i)           input gate
     f  = sigmoid(W_f x + U_f h' + b_f)           forget gate

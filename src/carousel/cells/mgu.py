@@ -1,6 +1,6 @@
 """MGU: the minimal gated unit, one gate that both forgets and resets.
 
-Zhou, Wu, Zhang & Zhou, arXiv 1603.09420v1, equations of its Table 1:
+Zhou, Wu, Zhang & Zhou, arXiv 1603.09420v1, equations of its Table 1::
 
     f = sigmoid(W_f x + U_f h' + b_f)             forget gate
     n = tanh(W_n x + U_n (f * h') + b_n)          candidate (h with a tilde in the paper)

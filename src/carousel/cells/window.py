@@ -1,6 +1,6 @@
 """Window: the last inputs side by side, the memory of a network that has no recurrence.
 
-The state is the last k inputs and
+The state is the last k inputs; a step gives::
 
     y(i) = [x(i-k); ...; x(i-1); x(i)]          oldest first, zeros before the sequence's start
 

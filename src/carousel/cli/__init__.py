@@ -34,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A column or a file may be named in letters that the terminal does not have.
             stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
+    for word in words:
+        if any("\udc80" <= letter <= "\udcff" for letter in word):
+            return _refuse(f"{word!a}: expected a name in UTF-8; rename the file")
     try:
         status: int | None = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

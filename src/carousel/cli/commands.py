@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -161,7 +162,8 @@ def results(
     as_json
         Print the rows as JSON, with all runs.
     page
-        Write the same as a Markdown page too. [default: docs/reproductions.md, where there is one]
+        Write the same as a Markdown page too. [default: for the results in `results`,
+        docs/reproductions.md where there is one]
     """
     from carousel.recipes.reproduce import collect
     from carousel.report.results import by_recipe, claims_table, write_page
@@ -170,7 +172,7 @@ def results(
     if not rows:
         raise InputError(f"{out}: no results there yet; `carousel reproduce NAME --out {out}` makes some")
     usual = Path("docs/reproductions.md")
-    if page is None and usual.exists():
+    if page is None and out == Path("results") and usual.exists():
         page = usual
     if page is not None:
         write_page(rows, page)
@@ -187,10 +189,10 @@ def _train(settings: ForecastSettings, run: Path, *, resume: bool) -> None:
     try:
         result = forecast.train(settings, run, resume=resume)
     except KeyboardInterrupt as stop:
-        # The training loop tells how to go on; just before and after it, there is nobody else to.
-        if str(stop) or not (run / "last").exists():
+        if not (run / "last").exists():
             raise
-        raise KeyboardInterrupt(f"interrupted; go on with: carousel resume {run}") from None
+        how_far = str(stop) or "interrupted"
+        raise KeyboardInterrupt(f"{how_far}; go on with: carousel resume {shlex.quote(str(run))}") from None
     _show(result, run)
 
 

@@ -80,17 +80,18 @@ class ForecastSettings:
 class ForecastResult:
     """Errors and forecasts over the held-back end of the series: n values, origins = n - horizon + 1.
 
-    rows:       a method each: {"method", "MAE", "RMSE", "MASE"}, the network last; MAE and RMSE in
-                the series' unit, MASE in units of the one-step naive forecast's error in training.
-    name:       the column that was forecast.
-    time_name:  the column of times, or "row".
-    times:      n texts.
-    truth:      (n,) the held-back values.
-    forecasts:  method -> (origins, horizon): row j holds the forecasts of truth[j : j + horizon].
-    seconds:    time spent in training.
-    sequences:  training windows seen.
-    stopped:    why training ended.
-    command:    the command line that repeats the run.
+    Attributes:
+        rows:       a method each: {"method", "MAE", "RMSE", "MASE"}, the network last; MAE and RMSE in
+                    the series' unit, MASE in units of the one-step naive forecast's error in training.
+        name:       the column that was forecast.
+        time_name:  the column of times, or "row".
+        times:      n texts.
+        truth:      (n,) the held-back values.
+        forecasts:  method -> (origins, horizon): row j holds the forecasts of truth[j : j + horizon].
+        seconds:    time spent in training.
+        sequences:  training windows seen.
+        stopped:    why training ended.
+        command:    the command line that repeats the run.
     """
 
     rows: list[dict[str, Any]]

@@ -25,12 +25,13 @@ from carousel.loop import scan
 class BPTT(Learner):
     """The error goes back through the whole sequence, or through a window of it.
 
-    window:      None: the whole sequence, one update a batch. h: the sequence is cut into windows of
-                 h steps; the state is carried from one to the next, the error is not, and there is
-                 an update a window (windows without a step that counts make none). The noise that a
-                 cell draws once a sequence is drawn once a window.
-    clip_norm:   scale the gradient down to this norm, all parameters together.
-    clip_value:  clip every entry of the gradient to [-clip_value, clip_value], before clip_norm.
+    Args:
+        window:      None: the whole sequence, one update a batch. h: the sequence is cut into windows of
+                     h steps; the state is carried from one to the next, the error is not, and there is
+                     an update a window (windows without a step that counts make none). The noise that a
+                     cell draws once a sequence is drawn once a window.
+        clip_norm:   scale the gradient down to this norm, all parameters together.
+        clip_value:  clip every entry of the gradient to [-clip_value, clip_value], before clip_norm.
     """
 
     window: int | None = None
@@ -41,6 +42,8 @@ class BPTT(Learner):
         for name, value in (("window", self.window), ("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):
             if value is not None and not value > 0:
                 raise InputError(f"BPTT: expected {name} above 0 or None, got {value}")
+        if self.window is not None and not isinstance(self.window, int):
+            raise InputError(f"BPTT: expected window in whole steps or None, got {self.window}")
 
     def train_on(
         self,

@@ -33,7 +33,7 @@ def check_loss(value: Tensor, cell: Cell, batch: Batch, loss: StepLoss, *, state
         return
     for name, parameter in cell.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise Diverged(f"the loss is {float(value)}: parameter {name} is not finite")
+            raise Diverged(f"the loss is {float(value)}: parameter {name} is not finite; try a smaller rate, or clip the gradient")
     generator = None if drawn is None else torch.Generator().set_state(drawn)
     with torch.no_grad():
         outputs, _, states = scan(

@@ -15,7 +15,7 @@ from carousel.errors import InputError
 
 
 class GravesRMSprop(Optimizer):
-    """RMSProp as in Graves, arXiv 1308.0850v5, equations 38-41; the NTM paper trains with it.
+    """RMSProp as in Graves, arXiv 1308.0850v5, equations 38-41; the NTM paper trains with it::
 
         n <- .95 n + .05 g^2;   m <- .95 m + .05 g;   d <- .9 d - rate g / sqrt(n - m^2 + 1e-4);   w <- w + d
 

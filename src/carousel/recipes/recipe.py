@@ -57,17 +57,18 @@ class Row:
 class Recipe:
     """What is reproduced, as data, and the function that does one unit of it.
 
-    name:      as `carousel reproduce` is told.
-    paper:     the source.
-    about:     one sentence: what is done.
-    rows:      later rows may name earlier ones as rivals.
-    run_unit:  (row name, unit) -> one entry of the row's `runs`, plain JSON:
-               {"seed", "solved", "sequences", "seconds", "backend", "measures": {name: number},
-               "curve": [[sequences, value]] of at most 200 points}, and where there is a picture,
-               "picture" with what it is drawn from. A module's function: it runs in another process.
-    curve:     what the values of "curve" are, with their unit: the axis of the learning curves.
-    draw:      (merged rows) -> the recipe's own picture, for its report; its docstring's first
-               paragraph is the caption.
+    Attributes:
+        name:      as `carousel reproduce` is told.
+        paper:     the source.
+        about:     one sentence: what is done.
+        rows:      later rows may name earlier ones as rivals.
+        run_unit:  (row name, unit) -> one entry of the row's `runs`, plain JSON:
+                   {"seed", "solved", "sequences", "seconds", "backend", "measures": {name: number},
+                   "curve": [[sequences, value]] of at most 200 points}, and where there is a picture,
+                   "picture" with what it is drawn from. A module's function: it runs in another process.
+        curve:     what the values of "curve" are, with their unit: the axis of the learning curves.
+        draw:      (merged rows) -> the recipe's own picture, for its report; its docstring's first
+                   paragraph is the caption.
     """
 
     name: str

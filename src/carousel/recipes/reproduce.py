@@ -89,7 +89,6 @@ def reproduce(
         if row_name not in names:
             raise InputError(f"recipe {recipe.name}: no row {row_name!r}, expected one of: {', '.join(names)}")
     planned = [(row.name, unit) for row in recipe.rows if rows is None or row.name in rows for unit in row.units[:seeds]]
-    folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be had shows before the work, not after it
     if restart:
         for unit in planned:
             _unit_path(folder, unit).unlink(missing_ok=True)

@@ -107,7 +107,8 @@ def page(rows: Sequence[Row]) -> str:
     for recipe, own in by_recipe(rows).items():
         lines += ["", f"## {recipe}", "", *_markdown(claims_table(own))]
         for row in own:
-            lines += ["", f"### {row['row']}", "", f"`{row['command']}` ({len(row['runs'])} runs, {row['backend']}, {row['date']})"]
+            runs = f"{len(row['runs'])} run{'s' if len(row['runs']) != 1 else ''}"
+            lines += ["", f"### {row['row']}", "", f"`{row['command']}` ({runs}, backend {row['backend']}, {row['date'][:10]})"]
             notes = [f"- Source of {claim['measure']}: {claim['source']}" for claim in row["claims"]]
             notes += [f"- Deviation: {text}" for text in row["deviations"]]
             lines += ["", *notes] if notes else []

@@ -1,0 +1,178 @@
+"""Make the pictures of the guide: python docs/pictures.py [NAME...], all of them without a name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.dates
+import matplotlib.style
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from carousel import Stack, fit, scan
+from carousel.data import Series, example, read_series
+from carousel.data.forecast import Forecast
+from carousel.models import build
+from carousel.recipes import error_flow
+from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH
+from carousel.train import Fit
+
+FOLDER = Path(__file__).with_name("pictures")
+SHOWN = 40 * 12  # the last forty years, in months
+
+
+def sunspots() -> tuple[Series, Forecast]:
+    series = read_series(example("sunspots"), "Sunspots")
+    return series, Forecast(series.values, horizon=12, history=66)
+
+
+def trained(model: str, task: Forecast, *, hidden: int = 8, **options: object) -> Fit:
+    cell = build(model, 1, task.output_size, hidden=hidden)
+    return fit(cell, task, **{"rate": 0.01, "sequences": 2048, "evaluate_every": 256, "progress": False} | options)
+
+
+def window() -> Figure:
+    """What a network knows that sees two months: a surface over them."""
+    _, task = sunspots()
+    cell = trained("window-2", task, hidden=16).cell
+    grid = torch.linspace(-task.mean, 200 - task.mean, 60) / task.deviation
+    before, now = torch.meshgrid(grid, grid, indexing="ij")
+    pairs = torch.stack([before.flatten(), now.flatten()])[..., None]  # (T = 2, B, 1)
+    with torch.no_grad():
+        answer = (scan(cell, pairs)[0][1, :, 11] + pairs[1, :, 0]).reshape(60, 60)  # twelve months ahead
+    unit = grid * task.deviation + task.mean
+    figure = Figure(figsize=(WIDTH * 0.75, 3.6))
+    axes = figure.subplots()
+    surface = axes.contourf(unit, unit, (answer * task.deviation + task.mean).T, levels=12, cmap="cividis")
+    shown = (task.values[:-1] < 200) & (task.values[1:] < 200)
+    axes.plot(task.values[:-1][shown], task.values[1:][shown], ".", markersize=1.5, color="white", alpha=0.6)
+    axes.set(xlabel="sunspots last month", ylabel="sunspots this month")
+    figure.colorbar(surface, ax=axes, label="forecast, 12 months ahead")
+    return figure
+
+
+def states(cell: Stack, task: Forecast) -> tuple[torch.Tensor, object]:
+    """The scaled inputs (T, 1, 1) of the whole series, and the layer's state before each step (T, 1, ...)."""
+    inputs = task.test_batch().inputs
+    with torch.no_grad():
+        after = scan(cell, inputs, return_states=True)[2][0]
+    start = cell.initial_state()[0]
+    return inputs, torch.utils._pytree.tree_map(lambda first, all_: torch.cat([first[None, None], all_[:-1]]), start, after)
+
+
+def panels(series: Series, task: Forecast, rows: dict[str, torch.Tensor], heat: bool) -> Figure:
+    """The series above, and below it a panel a quantity: (T, H), as an image or as lines."""
+    end = len(task.values) - task.horizon
+    time = np.array(series.times, dtype="datetime64[M]")[end - SHOWN : end]
+    figure = Figure(figsize=(WIDTH, 1.5 + 1.25 * len(rows)))
+    axes = figure.subplots(1 + len(rows), sharex=True)
+    axes[0].plot(time, task.values[end - SHOWN : end], color=TRUTH, linewidth=0.9)
+    axes[0].set_ylabel("sunspots")
+    for axis, (name, values) in zip(axes[1:], rows.items(), strict=True):
+        shown = values[-SHOWN:].numpy()
+        if heat:
+            edge = matplotlib.dates.date2num([time[0], time[-1]])
+            extent = (*edge, len(shown[0]) + 0.5, 0.5)
+            image = axis.imshow(shown.T, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", extent=extent)
+            figure.colorbar(image, ax=axis, label="activity")
+            axis.grid(visible=False)
+        else:
+            for unit, colour in zip(shown.T, NETWORKS, strict=False):
+                axis.plot(time, unit, color=colour, linewidth=0.9)
+        axis.set_ylabel(name)
+    axes[-1].set_xlabel("year")
+    return figure
+
+
+def gates(model: str, shown: dict[str, str]) -> Figure:
+    """Four units' gates while the trained network reads the series; shown: gate -> label."""
+    series, task = sunspots()
+    cell = trained(model, task, hidden=4).cell
+    inputs, before = states(cell, task)
+    with torch.no_grad():
+        values = torch.vmap(cell.cells[0].gates)(inputs[:, 0], torch.utils._pytree.tree_map(lambda leaf: leaf[:, 0], before))
+    return panels(series, task, {label: values[name] for name, label in shown.items()}, heat=False)
+
+
+def lstm() -> Figure:
+    return gates("lstm", {"i": "input gate", "f": "forget gate", "o": "output gate", "c": "cell state"})
+
+
+def gru() -> Figure:
+    return gates("gru", {"r": "reset gate", "z": "update gate", "n": "candidate"})
+
+
+def fully_recurrent() -> Figure:
+    """The units' activity, an image a unit a row."""
+    series, task = sunspots()
+    cell = trained("fully-recurrent", task, hidden=12).cell
+    _, before = states(cell, task)
+    activity = before[:, 0] - before[:, 0].mean(0)
+    return panels(series, task, {"unit": activity / activity.abs().amax(0)}, heat=True)
+
+
+def optimisers() -> Figure:
+    """Learning curves of one network under four optimisers, each at a rate that suits it."""
+    _, task = sunspots()
+    figure = Figure(figsize=(WIDTH, 3))
+    axes = figure.subplots()
+    for (name, rate), colour in zip(
+        {"sgd": 0.01, "momentum": 0.003, "adam": 0.01, "rmsprop-graves": 0.003}.items(), NETWORKS, strict=False
+    ):
+        done = trained("gru", task, optimizer=name, rate=rate, sequences=4096)
+        rows = [row for row in done.history if row["split"] == "validation" and row["name"] == "MAE"]
+        points = [(row["sequences"], row["value"]) for row in rows]
+        axes.plot(*zip(*points, strict=True), color=colour, marker=".", label=f"{name}, rate {rate}")
+    axes.set(xlabel="training sequences", ylabel="MAE on validation (sunspots)")
+    axes.legend()
+    return figure
+
+
+def bptt() -> Figure:
+    """How much the error of the last step changes the state of each step before: in full, and with a window."""
+    torch.manual_seed(0)
+    task = sunspots()[1]
+    cell = trained("lstm", task).cell
+    inputs = task.test_batch().inputs[-200:].clone()
+    figure = Figure(figsize=(WIDTH, 3))
+    axes = figure.subplots()
+    for (window, label), colour in zip(
+        {200: "full", 50: "window of 50 steps", 12: "window of 12 steps"}.items(), NETWORKS, strict=False
+    ):
+        with torch.no_grad():
+            _, state = scan(cell, inputs[:-window]) if window < 200 else (None, None)
+        last = inputs[-window:].requires_grad_()
+        outputs, _ = scan(cell, last, state)
+        (gradient,) = torch.autograd.grad(outputs[-1].square().sum(), last)
+        norms = gradient[:, 0].norm(dim=1).flip(0)
+        axes.plot(norms, color=colour, linewidth=4 - 1.2 * len(axes.lines), marker="o", markevery=[window - 1], label=label)
+    axes.set(yscale="log", xlabel="lag (steps back)", ylabel="gradient of the last error")
+    axes.legend()
+    return figure
+
+
+def error_flow_picture() -> Figure:
+    recipe = error_flow.RECIPE
+    runs = {row.name: [error_flow.run_unit(row.name, unit) for unit in row.units] for row in recipe.rows}
+    return error_flow.draw([{"row": name, "runs": entries} for name, entries in runs.items()])
+
+
+PICTURES: dict[str, Callable[[], Figure]] = {
+    "window": window,
+    "fully-recurrent": fully_recurrent,
+    "error-flow": error_flow_picture,
+    "lstm": lstm,
+    "gru": gru,
+    "optimisers": optimisers,
+    "bptt": bptt,
+}
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    with matplotlib.style.context(STYLE | {"text.parse_math": True}):
+        for name in sys.argv[1:] or PICTURES:
+            PICTURES[name]().savefig(FOLDER / f"{name}.png", dpi=110)
+            print(FOLDER / f"{name}.png")
