@@ -43,6 +43,15 @@ class Call:
         return flat(self.inputs), flat(self.state), flat(self.context), flat(self.step_noise), flat(self.sequence_noise)
 
 
+def structure(tree: Any) -> Any:
+    """What tells one tree from another, quick to make and to compare."""
+    if tree is None or isinstance(tree, Tensor):
+        return tree is None
+    if isinstance(tree, tuple):
+        return (type(tree), *map(structure, tree))
+    return pytree.tree_structure(tree)
+
+
 def flat(tree: Any) -> Flat:
     """(leaves, tree) of any tree; the frequent cases of a single tensor and of nothing take no time."""
     if isinstance(tree, Tensor):

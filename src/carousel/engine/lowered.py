@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell
 from carousel.engine import batched
-from carousel.engine.call import Call
+from carousel.engine.call import Call, structure
 from carousel.engine.capture import UnsupportedStep, capture
 from carousel.engine.ir import STEP, Graph, Loop, Value
 from carousel.engine.packing import Packing, packing
@@ -66,7 +66,7 @@ def lower(cell: Cell, call: Call, weights: dict[str, Tensor], compile_loop: Call
     key = (
         cell_key(cell),
         compile_loop,
-        tuple([spec for _, spec in call.flat]),
+        (structure(call.inputs), structure(call.state), structure(call.context)),
         tuple([(leaf.shape[axes:], leaf.dtype) for (leaves, _), axes in zip(call.flat, _LEADING, strict=True) for leaf in leaves]),
         (*call.step_noise, *call.sequence_noise),
         tuple([(name, leaf.shape, leaf.dtype) for name, leaf in weights.items()]),
