@@ -77,6 +77,7 @@ def distribute(
     groups = _schedule(ops, carries)
     _sink(groups, wanted, lead)
     _absorb(groups, wanted, lead)
+    _sink(groups, wanted, lead)  # once more: what was absorbed may have been the last reader outside
     read = _readers(groups)
     stages: list[Stage] = []
     for n, group in enumerate(groups):
