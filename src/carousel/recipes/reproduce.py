@@ -20,7 +20,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -186,8 +186,10 @@ def _one_thread_unheard() -> Iterator[None]:
     """What a worker is started in: an environment for one thread, and SIGINT blocked.
 
     Libraries read the environment when they are loaded, and the blocked signal is inherited:
-    Ctrl-C reaches every process, but the first one ends the others.
+    Ctrl-C reaches every process, but the first one ends the others. The resource tracker of
+    multiprocessing runs already by then: starting it would unblock the signal (before Python 3.12).
     """
+    resource_tracker.ensure_running()
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

@@ -20,7 +20,7 @@ from carousel.train import fit
 CYCLE = 132  # months, eleven years
 HISTORY = 66  # months that a network has seen at least when a forecast counts in training
 SEEDS = (0, 1, 2, 3, 4)
-TRAINING: dict[str, Any] = {"rate": 0.01, "batch_size": 32, "sequences": 4096, "evaluate_every": 512}
+TRAINING: dict[str, Any] = {"rate": 0.003, "batch_size": 32, "sequences": 16384, "evaluate_every": 512}
 
 _NAIVE = ("naive", f"seasonal-naive-{CYCLE}")
 _NETWORKS = ("window-2", f"window-{HISTORY}", "lstm", "gru")
