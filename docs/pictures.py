@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
 from carousel.models import build
 from carousel.recipes import error_flow
-from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH
+from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH, forecasts
 from carousel.train import Fit
 
 FOLDER = Path(__file__).with_name("pictures")
@@ -160,6 +161,16 @@ def error_flow_picture() -> Figure:
     return error_flow.draw([{"row": name, "runs": entries} for name, entries in runs.items()])
 
 
+def demo() -> Figure:
+    """The README's picture: the forecasts that `carousel reproduce sunspots` recorded."""
+    results = Path(__file__).parents[1] / "results" / "sunspots"
+    pictures = {row: json.loads((results / f"{row}.json").read_text())["runs"][0]["picture"] for row in ("gru", "window-2")}
+    first = pictures["gru"]
+    made = {row: np.array(picture["forecasts"]) for row, picture in pictures.items()}
+    colours = dict(zip(made, NETWORKS, strict=False))
+    return forecasts(first["times"], np.array(first["truth"]), made, colours, first["unit"], first["time_name"])
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "window": window,
     "fully-recurrent": fully_recurrent,
@@ -168,6 +179,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "gru": gru,
     "optimisers": optimisers,
     "bptt": bptt,
+    "demo": demo,
 }
 
 if __name__ == "__main__":
