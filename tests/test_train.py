@@ -255,6 +255,13 @@ def test_folders_that_cannot_be_used_are_refused_and_left_alone(tmp_path: Path) 
         run(tmp_path / "run", resume=True)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory") as refusal:
+        run(tmp_path / "file" / "run")
+    assert refusal.value.filename == str(tmp_path / "file" / "run")
+
+
 def test_a_checkpoint_of_another_shape_says_expected_and_got(tmp_path: Path) -> None:
     run(tmp_path / "run")
     other = carousel.Stack(carousel.cells.LSTM(1, 6), readout=torch.nn.Linear(6, 1))

@@ -204,8 +204,10 @@ class _Training:
             (self.folder / "metrics.jsonl").touch()
             self._checkpoint()
             self.folder = self.folder.rename(folder)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(self.folder, ignore_errors=True)
+            if isinstance(error, OSError):  # name the folder that was asked for, not the one beside it
+                raise OSError(error.errno, error.strerror, str(folder)) from None
             raise
 
     def _resume(self, folder: Path, config: dict[str, Any]) -> None:
