@@ -146,6 +146,21 @@ def test_list_names_models_and_recipes(capsys: Capture) -> None:
     assert {"cells", "models", "recipes", "LSTM", "lstm-peephole", "sunspots"} <= set(names)
 
 
+def test_explain_tells_the_plan_of_a_model_or_a_run(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["explain", "gru"]) == 0
+    plan = capsys.readouterr().out
+    assert "runs on backend native" in plan
+    assert "a native loop, from the last step to the first" in plan
+    (tmp_path / "config.toml").write_text('[settings]\nfile = "a.csv"\ntarget = "x"\nmodel = "elman"\nhidden = 5\n')
+    assert main(["explain", str(tmp_path), "--code"]) == 0
+    plan = capsys.readouterr().out
+    assert "tanh" in plan
+    assert "(5,)" in plan
+    assert "define" in plan
+    assert main(["explain", "grru"]) == 2
+    assert "unknown model 'grru'" in capsys.readouterr().err
+
+
 def test_reproduce_then_results(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "sunspots", "--rows", "naive", "seasonal-naive-132", "--processes", "1"]) == 0

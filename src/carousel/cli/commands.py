@@ -185,6 +185,29 @@ def results(
             print_table(*claims_table(own))
 
 
+@app.command(sort_key=6)
+def explain(what: str, /, *, code: bool = False) -> None:
+    """Tell how the engine runs a network: what loops in machine code, what runs over all steps at once, what is kept.
+
+    Parameters
+    ----------
+    what
+        A run folder, or a network by name as list models has it.
+    code
+        Print the text of the generated code (LLVM) too.
+    """
+    import torch
+
+    from carousel.models import build
+
+    run = Path(what)
+    named = ForecastSettings(file=Path(), target="", model=what)
+    settings = forecast.load_settings(run) if (run / "config.toml").exists() else named
+    cell = build(settings.model, 1, settings.horizon, hidden=settings.hidden, layers=settings.layers)
+    inputs = torch.zeros(2 * settings.history, settings.batch_size, 1)
+    print(carousel.explain(cell, inputs, code=code), end="")
+
+
 def _train(settings: ForecastSettings, run: Path, *, resume: bool) -> None:
     try:
         result = forecast.train(settings, run, resume=resume)
