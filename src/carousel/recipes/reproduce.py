@@ -12,22 +12,20 @@ import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import carousel
 from carousel.errors import InputError
 from carousel.files import write_aside
+from carousel.provenance import provenance
 from carousel.recipes import load
 from carousel.recipes.recipe import Goal, Recipe, RunUnit
 
@@ -172,7 +170,7 @@ def _worker(connection: Connection, run_unit: RunUnit, folder: Path) -> None:
             unit = connection.recv()
             try:
                 run = run_unit(*unit)
-                write_aside(_unit_path(folder, unit), _json({"unit": unit[1], **run, **_provenance()}))
+                write_aside(_unit_path(folder, unit), _json({"unit": unit[1], **run, **provenance()}))
                 connection.send("")
             except Exception as error:
                 traceback.print_exc()
@@ -203,25 +201,6 @@ def _one_thread_unheard() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _provenance() -> dict[str, Any]:
-    """Which code, when, on how many cores."""
-    package = Path(carousel.__file__).parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(package), *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    # An installed package may lie inside somebody else's repository, as a virtual environment does.
-    commit = git("rev-parse", "HEAD") if git("ls-files", "__init__.py") else ""
-    if commit and git("status", "--porcelain", "."):
-        commit += "-changed"
-    return {
-        "commit": commit or f"carousel-rnn {carousel.__version__}",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
 
 
 # --- The files -------------------------------------------------------------------------------------
