@@ -12,13 +12,14 @@ import carousel
 SOURCE = Path(carousel.__file__).parent
 
 # What each place may import besides itself and ANYWHERE; docs/architecture.md draws the same.
-ANYWHERE = {"errors", "files"}
+ANYWHERE = {"errors", "files", "provenance"}
 CELLS = {"cell", "cells", "engine"}
 LEARNING = {"batch", "task", *CELLS, "loop", "nn", "learn", "checkpoint", "train"}
 WORK = {*LEARNING, "tasks", "data", "models", "jobs"}
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "provenance": set(),
     "batch": set(),
     "cell": set(),
     "task": {"batch"},
@@ -35,7 +36,8 @@ MAY_IMPORT = {
     "jobs": WORK - {"jobs"},
     "recipes": WORK,
     "report": {*WORK, "recipes"},
-    "cli": {*WORK, "recipes", "report"},
+    "bench": {*CELLS, "loop"},
+    "cli": {*WORK, "recipes", "report", "bench"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -208,6 +208,51 @@ def explain(what: str, /, *, code: bool = False) -> None:
     print(carousel.explain(cell, inputs, code=code), end="")
 
 
+@app.command(sort_key=7)
+def bench(
+    *names: str,
+    as_json: Annotated[Path | None, Parameter(name="--json")] = None,
+    page: Path | None = None,
+    quick: bool = False,
+    threads: int = 2,
+) -> int:
+    """Time carousel beside PyTorch, turn by turn in one process, and compare with the goals.
+
+    Results are compared first; what differs is not timed, and the exit status is 1.
+
+    Parameters
+    ----------
+    names
+        Cases, such as lstm-100x32x64x128, or all of a name, such as lstm. [default: all]
+    as_json
+        Write the figures, with versions, processor and commit, to this file.
+    page
+        Write them as a Markdown page too.
+    quick
+        A tenth of the time, for a look.
+    threads
+        Threads of PyTorch and of the native code.
+    """
+    from carousel import bench as benchmarks
+    from carousel.files import write_aside
+
+    def told(case: str) -> None:
+        print(f"carousel: {case} done", file=sys.stderr)
+
+    if page is not None:
+        benchmarks.check_page(page)
+    report = benchmarks.run(benchmarks.select(names), quick, threads, told)
+    print(benchmarks.header(report))
+    print_table(benchmarks.COLUMNS, benchmarks.table(report))
+    for remark in benchmarks.remarks(report):
+        print(remark)
+    if as_json is not None:
+        write_aside(as_json, json.dumps(report, indent=1) + "\n")
+    if page is not None:
+        benchmarks.write_page(report, page)
+    return FAILED if report["wrong"] else 0
+
+
 def _train(settings: ForecastSettings, run: Path, *, resume: bool) -> None:
     try:
         result = forecast.train(settings, run, resume=resume)

@@ -1,0 +1,347 @@
+"""The benchmarks, one entry each, and what they put side by side.
+
+A family makes its contenders for a shape (T, B, I, H): carousel's own first, then its peers, all
+with the same weights and inputs, so that results can be compared before anything is timed. Inputs
+ask for no gradient, as those of a lowest layer do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from carousel.bench import processes
+from carousel.bench.ntm import NTM
+from carousel.cell import Cell
+from carousel.cells import GRU, LSTM
+from carousel.loop import Stepper, scan
+
+Shape = tuple[int, int, int, int]
+"""T steps, B sequences, input length I, H units."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One side of a comparison.
+
+    sample:   does the work once and gives what it took: seconds or bytes.
+    results:  does it and gives tensors, which are compared among contenders; None where what it
+              computes is another thing by design.
+    work:     how much one sample does (steps, multiplications), where contenders differ in it or a
+              time a piece is asked for.
+    alone:    every sample is a process of its own, so that there is nothing to warm up.
+    """
+
+    name: str
+    sample: Callable[[], float]
+    results: Callable[[], tuple[Tensor, ...]] | None = None
+    work: float = 1.0
+    alone: bool = False
+
+
+Kind = Literal["faster", "of its time", "of the peak", "seconds", "of its memory"]
+"""What is told of ours and a peer: how many times faster, the share of its time, of its rate, of its
+memory; "seconds": our own time a piece of work, no matter the peer."""
+
+AT_LEAST = ("faster", "of the peak")
+"""Kinds whose goal is a lower bound; that of the others is an upper one."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison with one or more peers, or none; the goal is for the first."""
+
+    family: str
+    shape: Shape
+    contenders: Callable[[Shape], list[Contender]]
+    kind: Kind
+    goal: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The family and the shape, as they are asked for on the command line."""
+        return f"{self.family}-{'x'.join(map(str, self.shape))}"
+
+
+# --- How a contender computes ----------------------------------------------------------------------
+
+
+def timed(name: str, call: Callable[[], tuple[Tensor, ...]], work: float = 1.0) -> Contender:
+    """A contender whose calls are timed and whose results are compared."""
+    return Contender(name, partial(processes.seconds, call), call, work)
+
+
+def inference(name: str, forward: Callable[[], Tensor]) -> Contender:
+    """The outputs, nothing kept for gradients."""
+
+    def call() -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return (forward(),)
+
+    return timed(name, call)
+
+
+def training(name: str, forward: Callable[[], Tensor], weights: Sequence[Tensor]) -> Contender:
+    """The outputs and the gradients of all weights, the cotangent of the outputs being the same for every contender."""
+    cotangents: dict[torch.Size, Tensor] = {}
+
+    def call() -> tuple[Tensor, ...]:
+        y = forward()
+        if y.shape not in cotangents:
+            cotangents[y.shape] = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+        return y.detach(), *torch.autograd.grad(y, weights, cotangents[y.shape])
+
+    return timed(name, call)
+
+
+def scanned(cell: Cell, x: Tensor, backend: str = "native") -> Callable[[], Tensor]:
+    """The outputs of a scan on a named backend: one that does not apply is refused, not replaced."""
+    return lambda: scan(cell, x, backend=backend)[0]
+
+
+def random_input(shape: Shape) -> Tensor:
+    """x (T, B, I), the same for the same shape."""
+    T, B, I, _ = shape
+    return torch.randn(T, B, I, generator=torch.Generator().manual_seed(0))
+
+
+# --- Peers with the weights of one of our cells, in its order: W, U, b ------------------------------
+
+
+@torch.no_grad()
+def torch_twin(cell: LSTM | GRU, kind: type[nn.Module]) -> nn.Module:
+    """torch.nn's module of that kind with the cell's weights; its second bias is zero but for a GRU's candidate."""
+    twin = kind(cell.input_size, cell.hidden_size)
+    assert cell.b is not None
+    second = torch.zeros_like(cell.b)
+    if isinstance(cell, GRU):
+        assert cell.b_hn is not None
+        second[-cell.hidden_size :] = cell.b_hn
+    for weight, ours in zip(twin.parameters(), (cell.W, cell.U, cell.b, second), strict=True):
+        weight.copy_(ours)
+    return twin
+
+
+def cell_loop(lstm: nn.LSTMCell, x: Tensor) -> Tensor:
+    """nn.LSTMCell in a Python loop."""
+    h = c = x.new_zeros(x.shape[1], lstm.hidden_size)
+    outputs = []
+    for x_t in x:
+        h, c = lstm(x_t, (h, c))
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+def peephole_loop(cell: LSTM, x: Tensor) -> Tensor:
+    """A peephole LSTM as one writes it in PyTorch."""
+    assert cell.p is not None
+    p_i, p_f, p_o = cell.p.chunk(3)
+    h = c = x.new_zeros(x.shape[1], cell.hidden_size)
+    outputs = []
+    for x_t in x:
+        a_i, a_f, a_g, a_o = (F.linear(x_t, cell.W, cell.b) + F.linear(h, cell.U)).chunk(4, 1)
+        i, f = torch.sigmoid(a_i + p_i * c), torch.sigmoid(a_f + p_f * c)
+        c = f * c + i * torch.tanh(a_g)
+        h = torch.sigmoid(a_o + p_o * c) * torch.tanh(c)
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+# --- Families --------------------------------------------------------------------------------------
+
+
+def lstm_training(shape: Shape) -> list[Contender]:
+    x, cell = random_input(shape), LSTM(*shape[2:])
+    layer, step = torch_twin(cell, nn.LSTM), torch_twin(cell, nn.LSTMCell)
+    assert isinstance(step, nn.LSTMCell)
+    return [
+        training("carousel", scanned(cell, x), list(cell.parameters())),
+        training("nn.LSTM", lambda: layer(x)[0], list(layer.parameters())),
+        training("nn.LSTMCell in a loop", lambda: cell_loop(step, x), list(step.parameters())),
+    ]
+
+
+def lstm_inference(shape: Shape) -> list[Contender]:
+    x, cell = random_input(shape), LSTM(*shape[2:])
+    layer = torch_twin(cell, nn.LSTM)
+    return [inference("carousel", scanned(cell, x)), inference("nn.LSTM", lambda: layer(x)[0])]
+
+
+def gru_training(shape: Shape) -> list[Contender]:
+    x, cell = random_input(shape), GRU(*shape[2:], reset_after=True)
+    layer = torch_twin(cell, nn.GRU)
+    return [
+        training("carousel", scanned(cell, x), list(cell.parameters())),
+        training("nn.GRU", lambda: layer(x)[0], list(layer.parameters())),
+    ]
+
+
+def variant_training(make: Callable[[int, int], Cell], shape: Shape) -> list[Contender]:
+    x, cell, plain = random_input(shape), make(*shape[2:]), LSTM(*shape[2:])
+    return [
+        training("carousel", scanned(cell, x), list(cell.parameters())),
+        replace(training("our plain LSTM", scanned(plain, x), list(plain.parameters())), results=None),
+        training("eager", scanned(cell, x, "eager"), list(cell.parameters())),
+    ]
+
+
+def peephole_training(shape: Shape) -> list[Contender]:
+    x, cell = random_input(shape), LSTM(*shape[2:], peepholes=True)
+    weights = list(cell.parameters())
+    return [
+        training("carousel", scanned(cell, x), weights),
+        training("a loop in PyTorch", lambda: peephole_loop(cell, x), weights),
+        training("eager", scanned(cell, x, "eager"), weights),
+    ]
+
+
+def ntm_training(shape: Shape) -> list[Contender]:
+    x, cell = random_input(shape), NTM(shape[2], 8, shape[3])
+    weights = list(cell.parameters())
+    return [training("carousel", scanned(cell, x), weights), training("eager", scanned(cell, x, "eager"), weights)]
+
+
+def stepping(shape: Shape) -> list[Contender]:
+    """One step after the other, each call's result in the caller's hands; a call here makes T steps."""
+    x, cell = random_input(shape), LSTM(*shape[2:])
+    twin = torch_twin(cell, nn.LSTMCell)
+    stepper, single, batches = Stepper(cell), list(x[:, 0]), list(x[:, :1])
+
+    def ours() -> tuple[Tensor, ...]:
+        stepper.state = None
+        for x_t in single:
+            y = stepper(x_t)
+        return (y,)
+
+    @torch.no_grad()
+    def theirs() -> tuple[Tensor, ...]:
+        h = c = x.new_zeros(1, shape[3])
+        for x_t in batches:
+            h, c = twin(x_t, (h, c))
+        return (h[0],)
+
+    return [timed("carousel", ours, shape[0]), timed("nn.LSTMCell", theirs, shape[0])]
+
+
+def peak_share(shape: Shape, side: int = 2048) -> list[Contender]:
+    """Multiplications and additions a second in the LSTM's matrix products, against those of one large product.
+
+    Forward has W x and U h; backward the gradients of W and U, and U^T times the gates' gradient.
+    """
+    T, B, I, H = shape
+    a, b = torch.randn(side, side), torch.randn(side, side)
+    flops = 2 * T * B * 4 * H * (2 * (I + H) + H)
+    product = Contender("torch.mm", partial(processes.seconds, partial(torch.mm, a, b)), work=2 * side**3)
+    return [replace(lstm_training(shape)[0], work=flops), product]
+
+
+def memory(shape: Shape) -> list[Contender]:
+    names = ("carousel", "nn.LSTM")
+    return [Contender(name, partial(processes.alone, peak_memory, n, shape), alone=True) for n, name in enumerate(names)]
+
+
+def peak_memory(n: int, shape: Shape) -> float:
+    """Bytes of one forward and backward of lstm_training's nth contender, above what the process had before."""
+    short = (1, *shape[1:])
+    lstm_training(short)[n].sample()  # loads and compiles what it needs
+    return processes.peak_bytes(lstm_training(shape)[n].sample)
+
+
+NEW_CELLS: dict[str, Callable[[Shape], Cell]] = {
+    "lstm": lambda shape: LSTM(*shape[2:]),
+    "ntm": lambda shape: NTM(shape[2], 8, shape[3]),
+}
+"""Cells whose first call is timed."""
+
+
+def first_calls(which: str, shape: Shape) -> tuple[float, float]:
+    """Seconds of a cell's first call in a warm process, and of the first with one sequence, whose code is another."""
+    lstm_training((2, 4, 3, 5))[0].sample()  # PyTorch, LLVM and the engine itself are loaded
+    cell, x = NEW_CELLS[which](shape), random_input(shape)
+    many, one = [training(which, scanned(cell, part), list(cell.parameters())).sample() for part in (x, x[:, :1])]
+    return many, one
+
+
+def compiling(which: str, shape: Shape) -> list[Contender]:
+    """The first call where nothing is cached: the step is traced, differentiated, compiled, run."""
+    return [Contender("carousel", lambda: processes.with_new_cache(1, first_calls, which, shape)[0][0], alone=True)]
+
+
+def loading(which: str, shape: Shape) -> list[Contender]:
+    """Machine code read back from disk in another process; beside it the whole first call there, tracing included."""
+
+    def again() -> tuple[float, float]:
+        return processes.with_new_cache(2, first_calls, which, shape)[1]
+
+    return [
+        Contender("carousel", lambda: again()[1], alone=True),
+        Contender("the whole first call", lambda: again()[0], alone=True),
+    ]
+
+
+# --- The table -------------------------------------------------------------------------------------
+
+TINY, SINGLE, MIDDLE = (1000, 1, 2, 4), (100, 1, 16, 100), (100, 32, 64, 128)
+LONG, LARGE = (784, 128, 1, 128), (128, 32, 256, 1024)
+
+
+def calm_layer_norm(input_size: int, hidden_size: int) -> LSTM:
+    """A layer-norm LSTM with small recurrent gains.
+
+    With gains of 1 it is chaotic: in float32 rounding grows a thousandfold within 100 steps, in any
+    implementation, so that no two could be compared.
+    """
+    cell = LSTM(input_size, hidden_size, layer_norm=True)
+    nn.init.constant_(cell.norm_h.weight, 0.1)
+    return cell
+
+
+VARIANTS: dict[str, tuple[Callable[[int, int], Cell], float]] = {
+    "peephole": (partial(LSTM, peepholes=True), 1.2),
+    "layer-norm": (calm_layer_norm, 1.4),
+    "coupled": (partial(LSTM, coupled=True), 1.2),
+    "gru1": (partial(GRU, gates_see="hb"), 1.2),
+    "gru2": (partial(GRU, gates_see="h"), 1.2),
+    "gru3": (partial(GRU, gates_see="b"), 1.2),
+}
+"""Cells that cost no more than the plain LSTM: how to make them, and the share of its time that they may take."""
+
+CASES: list[Case] = [
+    Case("lstm", TINY, lstm_training, "faster", 6),
+    Case("lstm", SINGLE, lstm_training, "faster", 1.8),
+    Case("lstm", MIDDLE, lstm_training, "faster", 1.15),
+    Case("lstm", LONG, lstm_training, "faster", 1.1),
+    Case("lstm", LARGE, lstm_training, "of its time", 1.05),
+    Case("lstm-inference", TINY, lstm_inference, "faster", 6),
+    Case("lstm-inference", SINGLE, lstm_inference, "faster", 1.8),
+    Case("lstm-inference", MIDDLE, lstm_inference, "faster", 1.15),
+    Case("lstm-inference", LONG, lstm_inference, "faster", 1.1),
+    Case("lstm-inference", LARGE, lstm_inference, "of its time", 1.05),
+    Case("gru", TINY, gru_training, "faster", 150),
+    Case("gru", MIDDLE, gru_training, "faster", 2),
+    Case("gru", LARGE, gru_training, "faster", 1.5),
+    *[
+        Case(f"variant-{name}", shape, partial(variant_training, make), "of its time", goal)
+        for shape in (SINGLE, MIDDLE)
+        for name, (make, goal) in VARIANTS.items()
+    ],
+    Case("peephole-loop", TINY, peephole_training, "faster", 500),
+    Case("peephole-loop", SINGLE, peephole_training, "faster", 30),
+    Case("peephole-loop", MIDDLE, peephole_training, "faster", 6),
+    Case("ntm", (22, 1, 9, 100), ntm_training, "faster", 60),
+    Case("ntm", (22, 32, 9, 100), ntm_training, "faster", 16),
+    Case("stepper", (1000, 1, 64, 64), stepping, "seconds", 8e-6),
+    Case("peak", LARGE, peak_share, "of the peak", 0.8),
+    Case("memory", MIDDLE, memory, "of its memory"),
+    Case("memory", LARGE, memory, "of its memory"),
+    Case("compile-lstm", (20, 32, 16, 100), partial(compiling, "lstm"), "seconds", 0.5),
+    Case("compile-ntm", (20, 32, 9, 100), partial(compiling, "ntm"), "seconds", 1.5),
+    Case("load-lstm", (20, 32, 16, 100), partial(loading, "lstm"), "seconds", 0.05),
+    Case("load-ntm", (20, 32, 9, 100), partial(loading, "ntm"), "seconds", 0.05),
+]
