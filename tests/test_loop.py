@@ -11,7 +11,7 @@ import carousel
 from carousel.cell import Cell
 from carousel.cells import GRU, LSTM, Elman, Window
 from carousel.cells.lstm import LSTMState
-from carousel.engine import BACKENDS
+from carousel.engine import BACKENDS, trace
 from carousel.errors import InputError
 from cell_table import Attending, Embedding, Pair, arguments, build
 
@@ -59,6 +59,24 @@ def test_forward_mode(lstm, any_level):
     expected = (outputs(x + step * tangent) - outputs(x - step * tangent)) / (2 * step)
     assert expected.abs().max() > 0.01
     torch.testing.assert_close(derivative, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("transform", ["jvp", "vmap", "grad", "jacfwd"])
+def test_first_traced_inside_a_transform(lstm, transform, monkeypatch):
+    def total(x):
+        return carousel.scan(lstm, x, lengths=[3, 1, 2], backend="eager")[0].sum()
+
+    x = x64(3, 3, 2)
+    transformed = {
+        "jvp": lambda: torch.func.jvp(total, (x,), (x,))[1],
+        "vmap": lambda: torch.vmap(total)(x[None]),
+        "grad": lambda: torch.func.grad(total)(x),
+        "jacfwd": lambda: torch.func.jacfwd(total)(x),
+    }[transform]
+    total(x)  # traced outside
+    expected = transformed()
+    monkeypatch.setattr(trace, "_cache", type(trace._cache)())
+    torch.testing.assert_close(transformed(), expected)
 
 
 def test_jacobians_both_ways(lstm, any_level):

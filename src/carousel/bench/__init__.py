@@ -11,7 +11,6 @@ import gc
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,10 +32,6 @@ SECONDS = 1.0
 
 LEAST_ROUNDS, LEAST_ALONE = 5, 3
 """Turns of each contender, however slow; fewer where each starts a process, and one of these for a quick look."""
-
-TURN = 0.01
-"""Seconds that a turn takes at least: short calls are made several times in it, as a program makes
-them, not each time after a peer's long one has emptied the caches."""
 
 TOLERANCE = 1e-4
 """How far results may differ, in float32, as a share of their largest entry."""
@@ -141,7 +136,7 @@ def _measure(case: Case, quick: bool) -> list[tuple[Contender, list[float]]]:
     else:
         for contender in contenders:
             contender.sample()
-        turns = sum(max(TURN, seconds(contender.sample)) for contender in contenders)
+        turns = sum(seconds(contender.sample) for contender in contenders)
         rounds = max(LEAST_ROUNDS, int(SECONDS * (0.1 if quick else 1.0) / turns))
     samples: list[list[float]] = [[] for _ in contenders]
     gc.collect()
@@ -149,10 +144,7 @@ def _measure(case: Case, quick: bool) -> list[tuple[Contender, list[float]]]:
     try:
         for _ in range(rounds):
             for contender, own in zip(contenders, samples, strict=True):
-                end = time.perf_counter() + TURN
                 own.append(contender.sample())
-                while time.perf_counter() < end:
-                    own.append(contender.sample())
     finally:
         gc.enable()
     return list(zip(contenders, samples, strict=True))
@@ -245,8 +237,9 @@ def write_page(report: Report, path: Path) -> None:
 
 _INTRODUCTION = """# Benchmarks
 
-Contenders take turns in one process, a call or as many as fill 10 ms; the figures are medians of a
-call, forward and backward unless the name says otherwise, inputs without gradient, float32. Their
+Contenders take strict turns in one process, a call each (A B C A B C ...), so a short call may follow a
+peer's long one and find the caches cold. The figures are medians of a call, forward and backward unless
+the name says otherwise, inputs without gradient, float32. Their
 results are compared first. `lstm` and `gru` stand against torch.nn's layers; a `variant` against our
 plain LSTM of the same sizes; `peephole-loop` against the cell written as a Python loop; `ntm` (memory
 128 x 20) against the same step on the eager backend. `stepper` is 1000 steps made one by one, and

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
@@ -130,7 +131,8 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
     def flat_step(*leaves: Tensor) -> list[Tensor]:
         return step(*pytree.tree_unflatten(leaves, spec))
 
-    with torch.inference_mode(False):
+    # The graph is the same inside of jvp, vmap and their like; to trace there would be to trace them too.
+    with temporarily_clear_interpreter_stack(), torch.inference_mode(False):
         fakes = [fake(leaf, batched=n >= len(weights)) for n, leaf in enumerate(leaves)]
         try:
             graph = make_fx(flat_step, tracing_mode="symbolic")(*fakes)

@@ -1,8 +1,9 @@
 """The demonstration: the monthly sunspot numbers, forecast twelve months ahead.
 
 The series is cut by time: the oldest 70 % train, the next 15 % choose when to stop, the newest
-15 % (from 1948 on) are held back for the table. Sizes, rates and budgets were chosen on the
-validation part; the held-back end was not looked at for them.
+15 % (from 1948 on) are held back for the table. Sizes, rates and budgets were chosen by the error on
+the validation part. The held-back errors of a first setting (4,096 windows, rate 0.01) were known by
+the time the present one was chosen among four, by validation.
 """
 
 from __future__ import annotations
