@@ -1,7 +1,8 @@
 """The commands and programs in the README and in docs/ run as they stand.
 
-Blocks fenced as ``console`` (lines that start with "$ ") and ``python`` run, in the order of the
-page, in one folder that looks like a clone; ``sh`` blocks are set-up and do not.
+Blocks fenced as ``console`` (lines that start with "$ ") and ``python`` run, those of a section (##) in
+order and in one folder that looks like a clone; ``sh`` blocks are set-up and do not. A section that
+names $CAROUSEL_DATA needs the public data sets in the folder of that name.
 """
 
 import os
@@ -17,27 +18,39 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def programs(page: Path) -> list[list[str]]:
-    """What a page asks its reader to run: the argument lists, in order."""
+def sections() -> list[tuple[str, str]]:
+    """(name, text) of the parts of each page that ask their reader to run something; a part begins with "## "."""
+    found = []
+    for page in PAGES:
+        for text in re.split(r"^(?=## )", page.read_text(), flags=re.MULTILINE):
+            if BLOCK.search(text):
+                found.append((f"{page.name}: {text.partition(chr(10))[0].lstrip('# ')}", text))
+    return found
+
+
+def programs(text: str) -> list[list[str]]:
+    """What a part of a page asks its reader to run: the argument lists, in order."""
     commands = []
-    for kind, text in BLOCK.findall(page.read_text()):
+    for kind, block in BLOCK.findall(text):
         if kind == "python":
-            commands.append([sys.executable, "-c", text])
+            commands.append([sys.executable, "-c", block])
         else:
-            joined = text.replace("\\\n", " ")
+            joined = block.replace("\\\n", " ")
             commands += [["bash", "-euc", line.removeprefix("$ ")] for line in joined.splitlines() if line.startswith("$ ")]
     return commands
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)], ids=lambda page: page.name)
-def test_page_runs(page: Path, tmp_path: Path) -> None:
-    for name in ("src", "docs"):
-        (tmp_path / name).symlink_to(ROOT / name)
+@pytest.mark.parametrize(("name", "text"), [pytest.param(*part, id=part[0]) for part in sections()])
+def test_section_runs(name: str, text: str, tmp_path: Path) -> None:
+    if "CAROUSEL_DATA" in text and not os.environ.get("CAROUSEL_DATA"):
+        pytest.skip("CAROUSEL_DATA does not name a folder of public data sets")
+    for part in ("src", "docs"):
+        (tmp_path / part).symlink_to(ROOT / part)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    for command in programs(page):
+    for command in programs(text):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, f"{page.name}: {command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        assert done.returncode == 0, f"{name}: {command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
 def test_every_page_is_in_the_contents() -> None:

@@ -20,7 +20,7 @@ from carousel.jobs import forecast
 from carousel.recipes.reproduce import Reproduction
 
 Capture = pytest.CaptureFixture[str]
-QUICK = ["--sequences", "64", "--evaluate-every", "32", "--hidden", "4", "--horizon", "3", "--history", "6"]
+QUICK = ["--sequences", "64", "--evaluate-every", "32", "--horizon", "3", "--history", "6"]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_train_prints_the_errors_and_writes_the_report(tides: Path, tmp_path: Pa
         (["--target", "Level", "--horizon", "many"], 'Invalid value for --horizon: unable to convert "many" into int.'),
         (["--target", "Level", "--horizon", "90"], "the series is too short"),
         (["--target", "Level", "--optimizer", "adma"], "adam"),
-        ([], "--target is missing; see carousel train --help"),
+        ([], "--target is missing; see carousel train forecast --help"),
     ],
 )
 def test_train_refuses(words: list[str], told: str, tides: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -136,6 +136,7 @@ def test_ctrl_c_beside_training(begun: bool, told: str, tmp_path: Path, capsys: 
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(forecast, "train", interrupted)
+    (tmp_path / "a.csv").touch()
     assert main(["train", "a.csv", "--target", "x", "--out", "run"]) == 130
     assert capsys.readouterr().err == f"carousel: {told}\n"
 
@@ -146,13 +147,15 @@ def test_list_names_models_and_recipes(capsys: Capture) -> None:
     assert {"cells", "models", "recipes", "LSTM", "lstm-peephole", "sunspots"} <= set(names)
 
 
-def test_explain_tells_the_plan_of_a_model_or_a_run(tmp_path: Path, capsys: Capture) -> None:
+def test_explain_tells_the_plan_of_a_model_or_a_run(tides: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["explain", "gru"]) == 0
     plan = capsys.readouterr().out
     assert "runs on backend native" in plan
     assert "a native loop, from the last step to the first" in plan
-    (tmp_path / "config.toml").write_text('[settings]\nfile = "a.csv"\ntarget = "x"\nmodel = "elman"\nhidden = 5\n')
-    assert main(["explain", str(tmp_path), "--code"]) == 0
+    run = str(tmp_path / "run")
+    assert main(["train", str(tides), "--target", "Level", "--model", "elman", *QUICK, "--hidden", "5", "--out", run]) == 0
+    capsys.readouterr()
+    assert main(["explain", run, "--code"]) == 0
     plan = capsys.readouterr().out
     assert "tanh" in plan
     assert "(5,)" in plan
@@ -216,3 +219,48 @@ def test_reproduce_names_the_nearest_recipe(tmp_path: Path, capsys: Capture) -> 
     assert "unknown recipe 'sunspot', expected one of: sunspots" in refused(["reproduce", "sunspot", "--out", tmp_path], capsys)
     assert "no row 'lsmt'" in refused(["reproduce", "sunspots", "--rows", "lsmt", "--out", tmp_path], capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_train_takes_its_options_from_a_file(tides: Path, tmp_path: Path, capsys: Capture) -> None:
+    asked = ["train", str(tides), "--target", "Level", "--season", "12", *QUICK]
+    assert main([*asked, "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert 'job = "forecast"' in printed
+    assert "# time =" in printed
+    config = tmp_path / "tides.toml"
+    config.write_text(printed)
+    assert main(["train", "--config", str(config), "--hidden", "3", "--out", str(tmp_path / "a")]) == 0
+    assert main(["train", "--config", str(tmp_path / "a/config.toml"), "--out", str(tmp_path / "b")]) == 0
+    assert main([*asked, "--hidden", "3", "--out", str(tmp_path / "c")]) == 0
+    rows = [forecast.load(tmp_path / run)[1].rows for run in "abc"]
+    assert rows[0] == rows[1] == rows[2]
+    assert forecast.load(tmp_path / "b")[0].hidden == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("hiden = 3", "unknown option 'hiden' of forecast; did you mean 'hidden'?"),
+        ("hidden = 'many'", 'Invalid value for --hidden: unable to convert "many" into int.'),
+        ("job = 'forcast'", "unknown job 'forcast'; did you mean 'forecast'?"),
+        ("hidden 3", "not a TOML file"),
+        ("[training]\nhidden = 3", "expected a value for 'training', got a table"),
+        ("# nothing", "--target is missing"),
+    ],
+)
+def test_train_refuses_a_config(content: str, told: str, tides: Path, tmp_path: Path, capsys: Capture) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text(content)
+    assert told in refused(["train", tides, "--config", config, "--out", tmp_path / "run"], capsys)
+
+
+def test_train_finds_the_job_by_the_file(tides: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert "tide.csv: no such file" in refused(["train", "tide.csv", "--target", "Level"], capsys)
+    assert "did you mean the job 'forecast'?" in refused(["train", "forcast", tides, "--target", "Level"][:2], capsys)
+    assert "--out is missing" in refused(["train", "forecast", tides, "--target", "Level"], capsys)
+    assert "FILE is missing" in refused(["train", "--config", _written(tmp_path / "a.toml", "hidden = 3")], capsys)
+
+
+def _written(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from carousel.jobs.forecast import ForecastResult, ForecastSettings
+from carousel.jobs.forecast import Result, Settings
 
 NAME = 'Spots <b>&"US$_2" | x'
 """A column name with what HTML, Markdown and mathematical text would trip over."""
@@ -27,8 +27,8 @@ def finished_run(tmp_path: Path) -> Path:
     own = ahead + 1.0
     own[10] += 6.0
     forecasts = {"naive": ahead + 2.0, "gru": own}
-    settings = ForecastSettings(tmp_path / "sun & moon.csv", target=NAME, model="gru", horizon=3)
-    result = ForecastResult(
+    settings = Settings(tmp_path / "sun & moon.csv", target=NAME, model="gru", horizon=3)
+    result = Result(
         rows=[{"method": "naive", "MAE": 2.0, "RMSE": 2.0, "MASE": 1.0}, {"method": "gru", "MAE": 1.2, "RMSE": 1.6, "MASE": 0.6}],
         name=NAME,
         time_name="Month",
@@ -42,8 +42,7 @@ def finished_run(tmp_path: Path) -> Path:
     )
     run = tmp_path / "run"
     run.mkdir()
-    plain = {name: str(value) if name == "file" else value for name, value in asdict(settings).items() if value is not None}
-    (run / "config.toml").write_text(tomli_w.dumps({"settings": plain}))
+    (run / "config.toml").write_text(tomli_w.dumps({"settings": settings.table()}))
     (run / "result.json").write_text(json.dumps(asdict(result), default=lambda array: array.tolist()))
     metrics = [("train", "loss", 0.9), ("validation", "loss", 1.0), ("validation", "MAE", 3.0)]
     lines = [

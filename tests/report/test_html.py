@@ -107,7 +107,7 @@ def test_an_unfinished_run_has_no_report(finished_run: Path) -> None:
 def test_damaged_metrics_are_named(finished_run: Path) -> None:
     with (finished_run / "metrics.jsonl").open("a") as file:
         file.write("{half a li")
-    with pytest.raises(InputError, match=r"metrics\.jsonl: not the metrics of a forecast"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl: not the metrics of a run"):
         write_run_report(finished_run)
 
 

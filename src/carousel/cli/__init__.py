@@ -15,6 +15,7 @@ from io import TextIOWrapper
 from cyclopts import CycloptsError
 from cyclopts.exceptions import MissingArgumentError
 
+from carousel.cli import train
 from carousel.cli.commands import app
 from carousel.errors import InputError
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if any("\udc80" <= letter <= "\udcff" for letter in word):
             return _refuse(f"{word!a}: expected a name in UTF-8; rename the file")
     try:
+        if words[:1] == ["train"]:
+            words[1:] = train.complete(words[1:])
         status: int | None = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -11,10 +10,11 @@ from typing import Annotated, Literal, get_args
 from cyclopts import App, ArgumentCollection, CoercionError, Parameter
 
 import carousel
+from carousel import jobs
+from carousel.cli import train
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
-from carousel.jobs import forecast
-from carousel.jobs.forecast import ForecastResult, ForecastSettings
+from carousel.jobs.run import settings_table
 
 FAILED = 1
 
@@ -35,23 +35,11 @@ app = App(
     help_format="markdown",
     config=_whole_numbers,
     suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), consume_multiple=True),
 )
 
 
-@app.command(sort_key=0)
-def train(settings: Annotated[ForecastSettings, Parameter(name="*")], *, out: Path) -> None:
-    """Train a network to forecast one column of a CSV file.
-
-    It reads the file's rows as one series, oldest first, and holds the end back. It prints the errors
-    on that end beside those of naive forecasts and writes a report with pictures.
-
-    Parameters
-    ----------
-    out
-        The run folder to make: settings, metrics, checkpoints, result and report.html.
-    """
-    _train(settings, out, resume=False)
+app.command(train.app)
 
 
 @app.command(sort_key=1)
@@ -63,7 +51,8 @@ def resume(run: Path, /) -> None:
     run
         The run folder.
     """
-    _train(forecast.load_settings(run), run, resume=True)
+    settings = jobs.of_run(run).Settings.from_table(settings_table(run), run / "config.toml")
+    train.train(settings, run, resume=True)
 
 
 @app.command(sort_key=2)
@@ -75,7 +64,7 @@ def report(run: Path, /) -> None:
     run
         The run folder.
     """
-    _show(forecast.load(run)[1], run)
+    train.show(run)
 
 
 @app.command(name="list", sort_key=3)
@@ -101,7 +90,7 @@ def reproduce(
     /,
     *,
     out: Path = Path("results"),
-    rows: Annotated[tuple[str, ...] | None, Parameter(consume_multiple=True)] = None,
+    rows: tuple[str, ...] | None = None,
     seeds: int | None = None,
     processes: int = 2,
     restart: bool = False,
@@ -192,19 +181,19 @@ def explain(what: str, /, *, code: bool = False) -> None:
     Parameters
     ----------
     what
-        A run folder, or a network by name as list models has it.
+        The folder of a finished run, or a network by name as list models has it.
     code
         Print the text of the generated code (LLVM) too.
     """
     import torch
 
+    from carousel.jobs.run import blank_inputs, network
     from carousel.models import build
 
-    run = Path(what)
-    named = ForecastSettings(file=Path(), target="", model=what)
-    settings = forecast.load_settings(run) if (run / "config.toml").exists() else named
-    cell = build(settings.model, 1, settings.horizon, hidden=settings.hidden, layers=settings.layers)
-    inputs = torch.zeros(2 * settings.history, settings.batch_size, 1)
+    if (Path(what) / "config.toml").exists():
+        cell, inputs = network(what), blank_inputs(what)
+    else:
+        cell, inputs = build(what, 1, 12), torch.zeros(50, 32, 1)
     print(carousel.explain(cell, inputs, code=code), end="")
 
 
@@ -251,26 +240,6 @@ def bench(
     if page is not None:
         benchmarks.write_page(report, page)
     return FAILED if report["wrong"] else 0
-
-
-def _train(settings: ForecastSettings, run: Path, *, resume: bool) -> None:
-    try:
-        result = forecast.train(settings, run, resume=resume)
-    except KeyboardInterrupt as stop:
-        if not (run / "last").exists():
-            raise
-        how_far = str(stop) or "interrupted"
-        raise KeyboardInterrupt(f"{how_far}; go on with: carousel resume {shlex.quote(str(run))}") from None
-    _show(result, run)
-
-
-def _show(result: ForecastResult, run: Path) -> None:
-    """The errors of a run, and its report."""
-    from carousel.report.html import write_run_report
-    from carousel.report.results import errors_table
-
-    print_table(*errors_table(result.rows))
-    print(f"\nreport: {write_run_report(run)}")
 
 
 def _cells() -> list[tuple[str, str]]:

@@ -5,15 +5,13 @@ The run folder is that of `carousel.train.fit`, with `result.json` beside it.
 
 from __future__ import annotations
 
-import json
-import shlex
-import tomllib
-from dataclasses import KW_ONLY, asdict, dataclass, fields
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carousel.errors import InputError
-from carousel.files import write_aside
+from carousel.jobs import run
+from carousel.jobs.settings import TrainSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +21,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ForecastSettings:
+class Settings(TrainSettings):
     """What is to be forecast, and how the network is trained."""
+
+    job = "forecast"
 
     file: Path
     """The CSV file; its first row names the columns."""
@@ -36,48 +36,17 @@ class ForecastSettings:
     horizon: int = 12
     """How many steps ahead."""
     season: int | None = None
-    """Steps after which the series about repeats, for the seasonal naive forecast."""
+    """Steps after which the series about repeats, for the seasonal naive forecast. [default: no such forecast]"""
     history: int = 24
     """Values before a forecast that counts in training, at least."""
-    model: str = "lstm"
-    """The network; `carousel list models` names them."""
-    hidden: int = 32
-    """Units of a layer."""
-    layers: int = 1
-    """Layers of units."""
-    sequences: int = 6400
-    """Training windows seen in all, at most."""
-    batch_size: int = 32
-    """Windows of an update."""
-    evaluate_every: int = 320
-    """Windows between two looks at the validation part."""
-    patience: int = 10
-    """Looks without improvement after which training stops."""
-    optimizer: str = "adam"
-    """The optimiser."""
-    rate: float = 0.01
-    """The learning rate."""
     validation: float = 0.15
     """Share of the series, before the test part, that training is watched on."""
     test: float = 0.15
     """Share of the series held back at its end for the table of errors."""
-    seed: int = 0
-    """Seed of the weights and the windows; a seed repeats a run bit for bit."""
-    device: str = "cpu"
-    """cpu or cuda."""
-
-    def command(self, out: Path | str) -> str:
-        """The command line that repeats the run: what differs from the defaults."""
-        words = ["carousel", "train", str(self.file)]
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if value != field.default:
-                words += [f"--{field.name.replace('_', '-')}", str(value)]
-        return shlex.join([*words, "--out", str(out)])
 
 
 @dataclass(frozen=True)
-class ForecastResult:
+class Result:
     """Errors and forecasts over the held-back end of the series: n values, origins = n - horizon + 1.
 
     Attributes:
@@ -106,7 +75,7 @@ class ForecastResult:
     command: str
 
 
-def train(settings: ForecastSettings, out: Path | str, *, resume: bool = False, progress: bool = True) -> ForecastResult:
+def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
     """Train the network, forecast the held-back end and write the run folder.
 
     Args:
@@ -120,6 +89,7 @@ def train(settings: ForecastSettings, out: Path | str, *, resume: bool = False, 
     """
     from carousel.data import read_series
     from carousel.data.forecast import Forecast, metrics
+    from carousel.learn import BPTT
     from carousel.models import build
     from carousel.train import fit
 
@@ -139,6 +109,7 @@ def train(settings: ForecastSettings, out: Path | str, *, resume: bool = False, 
     trained = fit(
         cell,
         task,
+        learner=BPTT(clip_norm=settings.clip_norm),
         optimizer=settings.optimizer,
         rate=settings.rate,
         batch_size=settings.batch_size,
@@ -150,13 +121,13 @@ def train(settings: ForecastSettings, out: Path | str, *, resume: bool = False, 
         device=settings.device,
         out=out,
         resume=resume,
-        settings=_plain(settings),
+        settings=settings.table(),
         progress=progress,
     )
     forecasts = {"naive": task.naive, f"seasonal naive ({settings.season})": task.seasonal_naive}
     forecasts[settings.model] = rolling(trained.cell, task)
     made = {method: forecast for method, forecast in forecasts.items() if forecast is not None}
-    result = ForecastResult(
+    result = Result(
         rows=[{"method": method, **metrics(forecast, task.truth, task.scale)} for method, forecast in made.items()],
         name=series.name,
         time_name=series.time_name,
@@ -168,7 +139,7 @@ def train(settings: ForecastSettings, out: Path | str, *, resume: bool = False, 
         stopped=trained.stopped,
         command=settings.command(out),
     )
-    write_aside(out / "result.json", json.dumps(asdict(result), default=lambda array: array.tolist()))
+    run.keep(out, {"input_size": task.input_size, "output_size": task.output_size}, asdict(result))
     return result
 
 
@@ -190,19 +161,7 @@ def rolling(cell: Cell, task: Forecast) -> np.ndarray:
     return task.forecasts(outputs)
 
 
-def load_settings(run: Path | str) -> ForecastSettings:
-    """The settings of a run folder, whether or not its training has ended."""
-    path = Path(run) / "config.toml"
-    try:
-        table = tomllib.loads(path.read_text())["settings"]
-        return ForecastSettings(**{**table, "file": Path(table["file"])})
-    except FileNotFoundError:
-        raise InputError(f"{run}: not a run folder: there is no config.toml in it") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the settings of a forecast: {error}") from None
-
-
-def load(run: Path | str) -> tuple[ForecastSettings, ForecastResult]:
+def load(folder: Path | str) -> tuple[Settings, Result]:
     """The settings and the result of a run folder whose training has ended.
 
     Raises:
@@ -210,20 +169,11 @@ def load(run: Path | str) -> tuple[ForecastSettings, ForecastResult]:
     """
     import numpy as np
 
-    settings = load_settings(run)
-    path = Path(run) / "result.json"
+    settings = Settings.from_table(run.settings_table(folder), Path(folder) / "config.toml")
+    table = run.result(folder)
     try:
-        table = json.loads(path.read_text())
         table["truth"] = np.array(table["truth"])
         table["forecasts"] = {method: np.array(forecast) for method, forecast in table["forecasts"].items()}
-        return settings, ForecastResult(**table)
-    except FileNotFoundError:
-        raise InputError(f"{run}: the run has no result yet; go on with: carousel resume {shlex.quote(str(run))}") from None
+        return settings, Result(**table)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the result of a forecast: {error}") from None
-
-
-def _plain(settings: ForecastSettings) -> dict[str, Any]:
-    """As a TOML table: no None, and the file's place in full, so that a run resumes from any folder."""
-    table = {name: value for name, value in asdict(settings).items() if value is not None}
-    return {**table, "file": str(settings.file.resolve())}
+        raise InputError(f"{Path(folder) / 'result.json'}: not the result of a forecast: {error}") from None

@@ -12,6 +12,7 @@ __all__ = ["RECIPES", "Claim", "Goal", "Recipe", "Row", "load"]
 RECIPES: dict[str, str] = {
     "sunspots": "carousel.recipes.sunspots",
     "error-flow": "carousel.recipes.error_flow",
+    "own-data": "carousel.recipes.own_data",
 }
 """name -> module with a RECIPE; a recipe is loaded only when it is asked for."""
 

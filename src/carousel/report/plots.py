@@ -7,6 +7,7 @@ colour-blind tell apart; the truth is black. One dict name -> colour serves all 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
@@ -56,6 +57,14 @@ _AXIS = 28  # letters that fit beside a panel of two inches
 Colours = Mapping[str, str]
 Curve = Sequence[tuple[float, float]]
 """Points (sequences seen, value)."""
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an element to stand within HTML."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
 
 
 def palette(networks: Iterable[str], baselines: Iterable[str]) -> dict[str, str]:

@@ -37,7 +37,7 @@ def number(value: float, like: Iterable[float] = ()) -> str:
 
 
 def errors_table(methods: Sequence[Row]) -> Table:
-    """The errors of one run's methods, as `ForecastResult.rows` has them; the lowest first error is best."""
+    """The errors of one run's methods, as `Result.rows` of a job has them; the lowest first error is best."""
     measures = [name for name in methods[0] if name != "method"]
     columns = {name: [method[name] for method in methods] for name in measures}
     rows = [[method["method"], *(number(method[name], like=columns[name]) for name in measures)] for method in methods]

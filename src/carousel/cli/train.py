@@ -1,0 +1,162 @@
+"""``carousel train [JOB] FILE``: a command a job, and how the job and the options of a TOML file are found."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+from cyclopts import App, Group, Parameter
+
+from carousel import jobs
+from carousel.cli.tables import print_table
+from carousel.errors import InputError
+from carousel.jobs import forecast
+from carousel.jobs.settings import TrainSettings, check_names, option
+
+FLAT = Parameter(name="*")  # the fields of a dataclass as options of their own
+RUN = Parameter(group=Group("Run", sort_key=2))
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training is kept, and where its options come from."""
+
+    out: Annotated[Path | None, RUN] = None
+    """The run folder to make: settings, metrics, checkpoints, result and report.html. [required]"""
+    config: Annotated[Path | None, RUN] = None
+    """A TOML file with options by their names (job, file and out too), or a run's config.toml; options given here win."""
+    print_config: Annotated[bool, RUN] = False
+    """Print all options as TOML, for --config, and stop."""
+
+
+NOWHERE = Run()
+
+app = App(name="train", usage="Usage: carousel train [JOB] FILE --out RUN [OPTIONS]", sort_key=0)
+app.help = """Train a network on a file, judge it on a part that was held back, and write a report.
+
+The job is told by the kind of the file where none is named: a table (.csv) is forecast. The options are the job's:
+`carousel train forecast --help`."""
+
+
+@app.command(name="forecast")
+def _forecast(
+    settings: Annotated[forecast.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
+) -> None:
+    """Forecast a column of a CSV file.
+
+    It reads the file's rows as one series, oldest first, and holds the end back. It prints the errors
+    on that end beside those of naive forecasts and writes a report with pictures.
+    """
+    _train(settings, run)
+
+
+def complete(words: Sequence[str]) -> list[str]:
+    """The words after ``carousel train`` with the job named and the options of --config written out.
+
+    Raises:
+        InputError: a file or an option in it that cannot be used.
+    """
+    given = list(words)
+    if not given or given[0] in ("--help", "-h"):
+        return given
+    config, given = _config(given)
+    named = given[0] if given and given[0] in jobs.JOBS else None
+    if named:
+        given = given[1:]
+    table, source = _table(config) if config else ({}, Path())
+    job = named or table.get("job") or _job_of_the_file(given, table)
+    settings: type[TrainSettings] = jobs.load(job).Settings
+    check_names(settings, table, source, besides=("out",))
+    told = {word.partition("=")[0] for word in given}
+    positional = any(not word.startswith("-") for word in given[:1])  # FILE stands first
+    options: list[str] = []
+    for name, value in table.items():
+        if name == "job" or f"--{name.replace('_', '-')}" in told or (name == "file" and positional):
+            continue
+        options += option(name, value)
+    return [job, *given, *options]
+
+
+def _config(words: list[str]) -> tuple[Path | None, list[str]]:
+    """The value of --config, and the other words."""
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--config":
+            if equals:
+                return Path(value), words[:at] + words[at + 1 :]
+            if at + 1 < len(words):
+                return Path(words[at + 1]), words[:at] + words[at + 2 :]
+    return None, words
+
+
+def _table(path: Path) -> tuple[dict[str, Any], Path]:
+    """The options in a TOML file; of a run's config.toml, its settings."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+    settings = table.get("settings", table)
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: expected options by their names")
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            raise InputError(f"{path}: expected a value for {name!r}, got a table")
+    return settings, path
+
+
+def _job_of_the_file(words: Sequence[str], table: dict[str, Any]) -> str:
+    """The job by the kind of the file: the first word that is one, else that of the table."""
+    plain = [word for word in words if not word.startswith("-")]
+    files = [word for word in plain if Path(word).exists()] or [str(table[name]) for name in table if name == "file"] or plain
+    if not files:
+        raise InputError("carousel train: FILE is missing; see carousel train --help")
+    if not Path(files[0]).exists() and (near := get_close_matches(files[0], jobs.JOBS, n=1)):
+        raise InputError(f"{files[0]}: no such file; did you mean the job {near[0]!r}?")
+    return jobs.of_file(Path(files[0]))
+
+
+def _train(settings: TrainSettings, run: Run) -> None:
+    if run.print_config:
+        print(_as_toml(settings, run), end="")
+        return
+    if run.out is None:
+        raise InputError(f"carousel train {settings.job}: --out is missing: the run folder to make")
+    train(settings, run.out, resume=False)
+
+
+def _as_toml(settings: TrainSettings, run: Run) -> str:
+    """All options and their values; one that is not set stands as a comment."""
+    asked: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    lines = [f'job = "{settings.job}"\n']
+    for name, value in (asked | {"out": run.out}).items():
+        plain = [str(entry) if isinstance(entry, Path) else entry for entry in (value if isinstance(value, tuple) else [value])]
+        lines.append(f"# {name} =\n" if value is None else tomli_w.dumps({name: plain if isinstance(value, tuple) else plain[0]}))
+    return "".join(lines)
+
+
+def train(settings: TrainSettings, run: Path, *, resume: bool) -> None:
+    """Train, or go on with a training, then show what came out."""
+    try:
+        jobs.load(settings.job).train(settings, run, resume=resume)
+    except KeyboardInterrupt as stop:
+        if not (run / "last").exists():
+            raise
+        how_far = str(stop) or "interrupted"
+        raise KeyboardInterrupt(f"{how_far}; go on with: carousel resume {shlex.quote(str(run))}") from None
+    show(run)
+
+
+def show(run: Path) -> None:
+    """The table of a finished run, and its report."""
+    from carousel.report.html import write_run_report
+    from carousel.report.results import errors_table
+
+    _, result = jobs.of_run(run).load(run)
+    print_table(*errors_table(result.rows))
+    print(f"\nreport: {write_run_report(run)}")

@@ -1,0 +1,85 @@
+"""The folder of a run, as every job keeps it: settings, what was learned of the data, weights, result.
+
+config.toml       [settings]: the job's settings, with its name; written by `carousel.train.fit`
+best/             the weights that count
+prepared.json     what the network must know of its training data to be used alone
+result.json       the job's result; written last
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carousel.errors import InputError
+from carousel.files import write_aside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from carousel.cell import Cell
+
+
+def settings_table(run: Path | str) -> dict[str, Any]:
+    """The settings of a run folder as config.toml has them, whether or not its training has ended."""
+    path = Path(run) / "config.toml"
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["settings"]
+        return {**table, "job": str(table["job"])}
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{run}: not a run folder: there is no config.toml in it") from None
+    except KeyError as error:
+        raise InputError(f"{path}: not the settings of a run: it has no {error}") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: not the settings of a run: {error}") from None
+
+
+def keep(run: Path, prepared: dict[str, Any], result: dict[str, Any]) -> None:
+    """Write what was learned of the data, then the result; arrays become lists."""
+    for name, content in (("prepared.json", prepared), ("result.json", result)):
+        write_aside(run / name, json.dumps(content, default=lambda array: array.tolist()))
+
+
+def prepared(run: Path | str) -> dict[str, Any]:
+    """What the job kept of its training data: at least input_size and output_size."""
+    return _json(Path(run), "prepared.json")
+
+
+def result(run: Path | str) -> dict[str, Any]:
+    """The table of a finished run's result."""
+    return _json(Path(run), "result.json")
+
+
+def network(run: Path | str) -> Cell:
+    """The trained network of a finished run, in evaluation mode, on the CPU."""
+    from carousel.checkpoint import load_weights
+    from carousel.models import build
+
+    settings, sizes = settings_table(run), prepared(run)
+    cell = build(settings["model"], sizes["input_size"], sizes["output_size"], hidden=settings["hidden"], layers=settings["layers"])
+    load_weights(cell, Path(run) / "best" / "weights.safetensors")
+    return cell.eval()
+
+
+def blank_inputs(run: Path | str, steps: int = 50) -> Tensor:
+    """(T, B, I) inputs of the shape and kind that the network of a finished run takes, B as in its training."""
+    import torch
+
+    B, size = settings_table(run)["batch_size"], prepared(run)["input_size"]
+    return torch.zeros(steps, B, dtype=torch.int64) if size is None else torch.zeros(steps, B, size)
+
+
+def _json(run: Path, name: str) -> dict[str, Any]:
+    settings_table(run)  # names a folder that is no run
+    try:
+        table = json.loads((run / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{run}: the run has no result yet; go on with: carousel resume {shlex.quote(str(run))}") from None
+    except ValueError as error:
+        raise InputError(f"{run / name}: damaged: {error}") from None
+    if not isinstance(table, dict):
+        raise InputError(f"{run / name}: damaged: expected an object")
+    return table

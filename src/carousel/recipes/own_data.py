@@ -1,0 +1,78 @@
+"""Own data: what `carousel train` reaches on public files, with the settings of one command each.
+
+A row's unit is a seed: the job is run as the command line runs it, and its table is what is measured.
+The settings were chosen on the validation part; the held-back part was looked at afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from carousel import jobs
+from carousel.errors import InputError
+from carousel.recipes.recipe import Goal, Recipe, Row
+
+
+@dataclass(frozen=True)
+class Case:
+    """One command: a job, a file in the data folder, its options, and what must come out.
+
+    goals are for the network's row of the job's table; "<measure> / best baseline" is the network's
+    first measure divided by the best of the other rows.
+    """
+
+    job: str
+    file: str
+    options: dict[str, Any]
+    goals: tuple[Goal, ...] = ()
+    units: tuple[int, ...] = (0,)
+    deviations: tuple[str, ...] = ()
+
+
+CASES: dict[str, Case] = {}
+
+
+def data_file(name: str) -> Path:
+    """The place of a public file in the folder that CAROUSEL_DATA names."""
+    folder = os.environ.get("CAROUSEL_DATA")
+    if not folder:
+        raise InputError("own-data: set CAROUSEL_DATA to the folder of the public data sets")
+    return Path(folder) / name
+
+
+def run_unit(row: str, unit: int | str) -> dict[str, Any]:
+    """Train with one seed, in a folder that is thrown away, and keep the network's row of the table."""
+    case = CASES[row]
+    job = jobs.load(case.job)
+    settings = job.Settings(file=data_file(case.file), **case.options, seed=int(unit))
+    with TemporaryDirectory() as folder:
+        result = job.train(settings, Path(folder) / "run", progress=False)
+    own = next(line for line in result.rows if line["method"] == settings.model)
+    measures = {name: value for name, value in own.items() if isinstance(value, int | float)}
+    first = next(iter(measures))
+    others = [line[first] for line in result.rows if line is not own and first in line]
+    if others:
+        lower = any(goal.at_most is not None for goal in case.goals)
+        measures[f"{first} / best baseline"] = own[first] / (min if lower else max)(others)
+    return {
+        "seed": unit,
+        "solved": None,
+        "sequences": result.sequences,
+        "seconds": round(result.seconds, 1),
+        "backend": "auto",
+        "measures": {name: round(value, 4) for name, value in measures.items()},
+        "curve": [],
+    }
+
+
+RECIPE = Recipe(
+    name="own-data",
+    paper="Public files, each learned by one command",
+    about="Forecasts, classes and texts from public files, with the settings of docs/data.md.",
+    rows=tuple(Row(name, units=case.units, goals=case.goals, deviations=case.deviations) for name, case in CASES.items()),
+    run_unit=run_unit,
+)
