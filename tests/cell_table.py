@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, Stack
-from carousel.cells import GRU, LSTM, MGU, Elman, FullyRecurrent, Window
+from carousel.cells import GRU, LSTM, MGU, Dropout, Elman, Embedding, FullyRecurrent, Mean, Window
 from carousel.nn import Reset
 
 I, H = 2, 3
@@ -47,7 +47,7 @@ class Pair(NamedTuple):
     x: Tensor
 
 
-class Embedding(Cell):
+class SymbolAndVector(Cell):
     """A probe for trees: inputs and outputs are NamedTuples, one input is an index, the start is learned."""
 
     def __init__(self) -> None:
@@ -107,14 +107,18 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "gru-input-gates": lambda: GRU(I, H, gates_see="xb"),
     "gru-noise": lambda: GRU(I, H, zoneout=0.3, dropout_x=0.3, dropout_h=0.3),
     "mgu": lambda: MGU(I, H),
+    "embedding": lambda: Embedding(5, H),
+    "mean": lambda: Mean(I),
+    "dropout": lambda: Dropout(I, 0.4),
     "stack": lambda: Stack(LSTM(I, H), GRU(H, 2), readout=nn.Linear(2, 1)),
     "stack-skips": lambda: Stack(GRU(I, H), LSTM(I + H, 2), Elman(I + 2, 2), skips=True, readout=nn.Linear(H + 4, 1)),
     "stack-noise": lambda: Stack(LSTM(I, H, zoneout_h=0.4), Elman(H, 2), GRU(2, 2, dropout_h=0.4)),
     "stack-window-mlp": lambda: Stack(Window(1, I), readout=nn.Sequential(nn.Linear(2 * I, H), nn.Tanh(), nn.Linear(H, 1))),
+    "stack-mean": lambda: Stack(Stack(Embedding(5, I), Dropout(I, 0.4), GRU(I, H), readout=nn.Linear(H, 2)), Mean(2)),
     "stack-stack": lambda: Stack(Stack(LSTM(I, H), MGU(H, 2)), FullyRecurrent(2, 2)),
     "reset": lambda: Reset(LSTM(I, H, zoneout_h=0.4)),
     "context": Attending,
-    "trees-and-integers": Embedding,
+    "trees-and-integers": SymbolAndVector,
 }
 """name -> factory of a small cell; its start is random, so seed torch before."""
 
@@ -138,9 +142,11 @@ def arguments(cell: Cell, T: int, B: int, dtype: torch.dtype = torch.float64, se
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
     inputs: Any = draw(T, B, I)
+    if cell.input_size is None and not isinstance(cell, Attending | Reset | SymbolAndVector):
+        inputs = torch.randint(5, (T, B), generator=generator)
     if isinstance(cell, Reset):
         inputs = (inputs, torch.rand(T, B, generator=generator) < 0.3)
-    if isinstance(cell, Embedding):
+    if isinstance(cell, SymbolAndVector):
         inputs = Pair(torch.randint(5, (T, B), generator=generator), inputs)
     given = {"inputs": inputs, "state": pytree.tree_map(lambda leaf: draw(B, *leaf.shape), cell.initial_state())}
     if isinstance(cell, Attending):

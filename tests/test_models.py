@@ -64,3 +64,31 @@ def test_unknown_names_and_sizes_are_refused():
             build(name, 1, 1)
     with pytest.raises(InputError, match="expected hidden of at least 1, got 0"):
         build("lstm", 1, 1, hidden=0)
+
+
+@pytest.mark.parametrize("name", ["gru", "window-3"])
+def test_a_vector_is_learned_for_each_symbol(name):
+    cell = build(name, 3, 2, hidden=4, symbols=7)
+    assert cell.input_size is None
+    x = torch.tensor([[0, 6], [5, 1], [2, 2]])
+    outputs, _ = scan(cell, x)
+    embedding, network = cell.cells
+    assert embedding.E.shape == (7, 3)
+    torch.testing.assert_close(outputs, scan(network, embedding.E[x])[0])
+
+
+def test_an_answer_is_the_mean_of_those_so_far():
+    x = torch.randn(6, 5, 3, generator=torch.Generator().manual_seed(0))
+    last, _ = scan(build("lstm", 3, 2, seed=1), x)
+    mean, _ = scan(build("lstm", 3, 2, seed=1, answer="mean"), x)
+    torch.testing.assert_close(mean, last.cumsum(0) / torch.arange(1, 7)[:, None, None])
+
+
+def test_dropout_stands_after_every_layer_and_on_learned_vectors():
+    plain, dropped = (build("gru", 3, 2, layers=2, symbols=5, dropout=rate, seed=1) for rate in (0.0, 0.5))
+    assert list(dropped.noise_shapes()) == ["1.mask", "2.1.mask", "2.3.mask"]
+    x = torch.tensor([[0, 4], [3, 1]])
+    torch.testing.assert_close(scan(dropped.eval(), x)[0], scan(plain, x)[0])
+    assert list(build("window-2", 3, 2, dropout=0.5).noise_shapes()) == ["1.mask"]
+    with pytest.raises(InputError, match="expected rate"):
+        build("gru", 3, 2, dropout=1.0)

@@ -10,30 +10,37 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from carousel.cell import Cell, Stack
-from carousel.cells import GRU, LSTM, MGU, Elman, FullyRecurrent, Window
+from carousel.cells import GRU, LSTM, MGU, Dropout, Elman, Embedding, FullyRecurrent, Mean, Window
 from carousel.errors import InputError
 
 
-def _recurrent(cell: Callable[..., Cell], input_size: int, output_size: int, hidden: int, layers: int, **options: Any) -> Stack:
-    """`layers` cells of one kind and size, then a linear readout."""
+def _recurrent(
+    cell: Callable[..., Cell], input_size: int, output_size: int, hidden: int, layers: int, dropout: float, **options: Any
+) -> Stack:
+    """`layers` cells of one kind and size, each followed by dropout, then a linear readout."""
     sizes = [input_size, *[hidden] * (layers - 1)]
-    return Stack(*(cell(size, hidden, **options) for size in sizes), readout=nn.Linear(hidden, output_size))
+    cells = [layer for size in sizes for layer in (cell(size, hidden, **options), *_dropout(hidden, dropout))]
+    return Stack(*cells, readout=nn.Linear(hidden, output_size))
 
 
-def _window(inputs: int, input_size: int, output_size: int, hidden: int, layers: int) -> Stack:
+def _window(inputs: int, input_size: int, output_size: int, hidden: int, layers: int, dropout: float) -> Stack:
     """A feedforward network of the latest `inputs` inputs: `layers` hidden layers of tanh units, then a linear one."""
     sizes = [inputs * input_size, *[hidden] * layers]
     readout = nn.Sequential()
     for below, above in pairwise(sizes):
         readout.extend([nn.Linear(below, above), nn.Tanh()])
     readout.append(nn.Linear(sizes[-1], output_size))
-    return Stack(Window(inputs - 1, input_size), readout=readout)
+    return Stack(Window(inputs - 1, input_size), *_dropout(sizes[0], dropout), readout=readout)
+
+
+def _dropout(size: int, rate: float) -> list[Cell]:
+    return [Dropout(size, rate)] if rate else []
 
 
 MODELS: dict[str, Callable[..., Cell]] = {
@@ -55,10 +62,21 @@ MODELS: dict[str, Callable[..., Cell]] = {
     "gru3": partial(_recurrent, GRU, gates_see="b"),
     "mgu": partial(_recurrent, MGU),
 }
-"""name -> factory(input_size, output_size, hidden, layers); ``window-N`` stands for any number N of inputs."""
+"""name -> factory(input_size, output_size, hidden, layers, dropout); ``window-N`` stands for any number N of inputs."""
 
 
-def build(name: str, input_size: int, output_size: int, *, hidden: int = 32, layers: int = 1, seed: int = 0) -> Cell:
+def build(
+    name: str,
+    input_size: int,
+    output_size: int,
+    *,
+    hidden: int = 32,
+    layers: int = 1,
+    symbols: int = 0,
+    dropout: float = 0.0,
+    answer: Literal["last", "mean"] = "last",
+    seed: int = 0,
+) -> Cell:
     """The network of that name, its weights drawn from `seed` alone.
 
     Args:
@@ -67,10 +85,16 @@ def build(name: str, input_size: int, output_size: int, *, hidden: int = 32, lay
         output_size:  length of the vector y of a step.
         hidden:       units of a layer.
         layers:       recurrent layers; hidden layers of a window network.
+        symbols:      0: a step's input is x itself. N: it is a whole number from 0 to N - 1, for each of
+                      which a vector x is learned.
+        dropout:      share of a layer's outputs that are dropped in training, with one mask a
+                      sequence; also of the learned x, and of a window's inputs.
+        answer:       y of a step: "last": what the network says there; "mean": the mean of what it has
+                      said so far.
         seed:         of the weights; torch's own generator is left as it is.
 
     Raises:
-        InputError: an unknown name, or a size below 1.
+        InputError: an unknown name, a size below 1, or a dropout outside [0, 1).
     """
     for option, size in (("hidden", hidden), ("layers", layers)):
         if size < 1:
@@ -82,4 +106,7 @@ def build(name: str, input_size: int, output_size: int, *, hidden: int = 32, lay
         raise InputError(f"unknown model {name!r}, expected one of: {', '.join(nearest)} (or window-N for N inputs)")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return factory(input_size, output_size, hidden, layers)
+        cell = factory(input_size, output_size, hidden, layers, dropout)
+        if symbols:
+            cell = Stack(Embedding(symbols, input_size), *_dropout(input_size, dropout), cell)
+        return Stack(cell, Mean(output_size)) if answer == "mean" else cell

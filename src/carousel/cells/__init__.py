@@ -1,10 +1,13 @@
 """The cells, one architecture a file."""
 
+from carousel.cells.dropout import Dropout
 from carousel.cells.elman import Elman
+from carousel.cells.embedding import Embedding
 from carousel.cells.fully_recurrent import FullyRecurrent
 from carousel.cells.gru import GRU
 from carousel.cells.lstm import LSTM, LSTMState
+from carousel.cells.mean import Mean
 from carousel.cells.mgu import MGU
 from carousel.cells.window import Window
 
-__all__ = ["GRU", "LSTM", "MGU", "Elman", "FullyRecurrent", "LSTMState", "Window"]
+__all__ = ["GRU", "LSTM", "MGU", "Dropout", "Elman", "Embedding", "FullyRecurrent", "LSTMState", "Mean", "Window"]

@@ -257,8 +257,9 @@ def _cells() -> list[tuple[str, str]]:
 def _models() -> list[tuple[str, str]]:
     from carousel.models import MODELS, build
 
-    settings = {"input_size": 1, "output_size": 12, "hidden": 32}
-    sizes = {name: sum(weight.numel() for weight in build(name, **settings).parameters()) for name in MODELS}
+    sizes = {
+        name: sum(weight.numel() for weight in build(name, input_size=1, output_size=12, hidden=32).parameters()) for name in MODELS
+    }
     return [(name, f"{size:,} weights with 1 input, 32 units, 12 outputs") for name, size in sizes.items()]
 
 
