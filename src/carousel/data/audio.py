@@ -1,0 +1,224 @@
+"""Labelled recordings: wav files in a folder or a tar file, as sequences of log-mel features.
+
+The label is the name of the sub-folder that a recording lies in, or what a pattern finds in the file's
+name. A step is `hop` milliseconds: the energy of the latest `window` milliseconds of sound, by bands of
+pitch, as its logarithm. Feature i of a recording so knows nothing of the sound after (i + 1) * hop.
+
+Mel scale: m = 2595 log10(1 + f / 700), O'Shaughnessy, Speech Communication, 1987; overlapping triangles
+of one height, equally wide on that scale (Davis & Mermelstein, IEEE Trans. ASSP 28(4), 1980).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import wave
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from carousel.data.files import read_bytes, shortened
+from carousel.data.sequences import Sequences
+from carousel.errors import InputError
+
+FLOOR = 1e-10
+"""Added to an energy before its logarithm; a full-scale sine has 1/4."""
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """How recordings become sequences.
+
+    Attributes:
+        mels:    bands, the length of a step's vector.
+        window:  milliseconds of sound that a step looks back on.
+        hop:     milliseconds from step to step, at most the window.
+        rate:    the sample rate that recordings must have, in Hz; None for that of the first one.
+    """
+
+    mels: int = 40
+    window: float = 25.0
+    hop: float = 10.0
+    rate: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mels < 1:
+            raise InputError(f"recordings: expected mels of at least 1, got {self.mels}")
+        if not 0 < self.hop <= self.window < float("inf"):
+            raise InputError(
+                f"recordings: expected 0 < hop <= window milliseconds, got hop {self.hop:g} and window {self.window:g}"
+            )
+
+
+def read_recordings(path: Path | str, how: LogMel, *, label_pattern: str | None = None) -> Sequences:
+    """The recordings of a folder (its sub-folders included) or a tar file, in the order of their names; or of one wav file.
+
+    Args:
+        path:           the folder, the .tar, .tar.gz or .tgz file, or the .wav file.
+        how:            the features.
+        label_pattern:  a regular expression; what its first group matches in a file's name is the label.
+                        None: the label is the name of the sub-folder; there is none beside it.
+
+    Raises:
+        InputError: a file that cannot be read or is no wav file, sample rates that differ, a name
+            that the pattern does not match; with the name of the recording.
+    """
+    pattern = None if label_pattern is None else compiled(label_pattern, "--label-pattern", groups=1)
+    items, labels, names = [], [], []
+    rate, first = how.rate, "training"
+    for written, content in sorted(_files(Path(path))):
+        name = "".join(letter if letter.isprintable() else "?" for letter in written)
+        place = f"{path}: {name}"
+        samples, own = read_wav(content, place)
+        if rate is None:
+            rate, first = own, name
+        if own != rate:
+            raise InputError(f"{place}: expected a sample rate of {rate} Hz, as {first} has, got {own} Hz; resample one of them")
+        items.append(log_mel(samples, rate, how, place))
+        labels.append(_label(name, pattern, place))
+        names.append(name)
+    if not items:
+        raise InputError(f"{path}: no wav files there")
+    return Sequences(str(path), "numbers", items, labels, names, rate)
+
+
+def compiled(pattern: str, option: str, groups: int = 0) -> re.Pattern[str]:
+    """The regular expression; InputError for one that is none, or has fewer groups."""
+    try:
+        made = re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InputError(f"{option}: not a regular expression: {shortened(pattern)} ({error})") from None
+    if made.groups < groups:
+        raise InputError(f"{option}: expected a group in parentheses around what is the label, got {shortened(pattern)}")
+    return made
+
+
+def read_wav(content: bytes, place: str) -> tuple[np.ndarray, int]:
+    """(samples (n,) in -1..1, channels averaged; sample rate in Hz) of a wav file of 8, 16, 24 or 32 bit whole numbers."""
+    try:
+        with wave.open(io.BytesIO(_plain_header(content))) as file:
+            channels, width, rate, n = file.getnchannels(), file.getsampwidth(), file.getframerate(), file.getnframes()
+            frames = file.readframes(n)
+    except (wave.Error, EOFError, RuntimeError, MemoryError, OverflowError) as error:
+        reason = str(error) or "it ends too early"
+        raise InputError(f"{place}: not a wav file of whole-number samples ({reason}); save it as 16-bit PCM") from None
+    if rate < 1 or not 1 <= width <= 4:
+        raise InputError(f"{place}: not a wav file that can be read: {8 * width} bit at {rate} Hz; save it as 16-bit PCM")
+    if len(frames) != n * channels * width:
+        raise InputError(f"{place}: the wav file is cut off: it has {len(frames) // (channels * width):,} of {n:,} samples")
+    if n == 0:
+        raise InputError(f"{place}: the wav file holds no sound")
+    raw = np.frombuffer(frames, np.uint8).reshape(-1, width)
+    if width == 1:  # the only one without a sign
+        values = raw[:, 0].astype(np.float64) - 128
+    else:
+        wide = np.zeros((len(raw), 4), np.uint8)
+        wide[:, 4 - width :] = raw
+        values = (wide.view("<i4")[:, 0] >> (8 * (4 - width))).astype(np.float64)
+    return values.reshape(n, channels).mean(axis=1) / 2 ** (8 * width - 1), rate
+
+
+def log_mel(samples: np.ndarray, rate: int, how: LogMel, place: str = "recordings") -> np.ndarray:
+    """(T, mels) float32: log(energy + FLOOR) by bands, of T = n // hop steps, one at least.
+
+    Args:
+        samples:  (n,) in -1..1; before them is silence, and after them where they are less than a hop.
+        rate:     their sample rate in Hz.
+        how:      bands, window and hop.
+        place:    how a message begins.
+    """
+    window, hop = sizes(rate, how, place)
+    steps = max(len(samples) // hop, 1)
+    sound = np.zeros(window - hop + steps * hop)
+    kept = samples[: steps * hop]
+    sound[window - hop : window - hop + len(kept)] = kept
+    frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop]
+    return energies(frames, rate, how)
+
+
+def energies(frames: np.ndarray, rate: int, how: LogMel) -> np.ndarray:
+    """(T, mels) float32 of T windows of sound, (T, window)."""
+    window = frames.shape[1]
+    shape = np.hanning(window + 2)[1:-1]
+    points = _points(window)
+    power = np.square(np.abs(np.fft.rfft(frames * shape, points))) / shape.sum() ** 2
+    return np.log(power @ mel_bands(how.mels, points, rate).T + FLOOR).astype(np.float32)
+
+
+def sizes(rate: int, how: LogMel, place: str = "recordings") -> tuple[int, int]:
+    """Window and hop in samples, at least 2 and 1."""
+    window, hop = (round(rate * milliseconds / 1000) for milliseconds in (how.window, how.hop))
+    if hop < 1 or window < 2 or window > 10 * rate:
+        raise InputError(f"{place}: a window of {how.window:g} ms and a hop of {how.hop:g} ms are no lengths to cut {rate} Hz by")
+    return window, hop
+
+
+def _points(window: int) -> int:
+    """The length of the Fourier transform: the next power of two, at least 512, so that low bands have a frequency each."""
+    return max(512, 1 << (window - 1).bit_length())
+
+
+@cache
+def mel_bands(mels: int, points: int, rate: int) -> np.ndarray:
+    """(mels, points // 2 + 1) weights of the frequencies of a transform in each band, triangles from 0 to rate / 2 Hz."""
+    frequencies = np.arange(points // 2 + 1) * rate / points
+    top = 2595 * np.log10(1 + rate / 2 / 700)
+    corners = 700 * (10 ** (np.linspace(0, top, mels + 2) / 2595) - 1)  # Hz
+    low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    bands = np.minimum((frequencies - low) / (middle - low), (high - frequencies) / (high - middle)).clip(0)
+    if not bands.any(axis=1).all():
+        raise InputError(f"recordings: {mels} mels are too many for windows of {points} points at {rate} Hz; give fewer mels")
+    return bands
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name within, content) of every wav file; hidden ones are left out."""
+    if path.is_dir():
+        for file in path.rglob("*"):
+            name = file.relative_to(path).as_posix()
+            if _is_wav(name) and file.is_file():
+                yield name, read_bytes(file)
+    elif path.suffix.lower() == ".wav":
+        yield path.name, read_bytes(path)
+    else:
+        yield from _members(path, read_bytes(path))
+
+
+def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            for member in archive:
+                if member.isfile() and _is_wav(member.name):
+                    file = archive.extractfile(member)
+                    assert file is not None  # it is a file
+                    yield member.name, file.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise InputError(f"{path}: not a tar file, or a damaged one: {error}") from None
+
+
+def _is_wav(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return bool(parts) and name.lower().endswith(".wav") and not any(part.startswith(".") for part in parts)
+
+
+def _label(name: str, pattern: re.Pattern[str] | None, place: str) -> str | None:
+    file = PurePosixPath(name)
+    if pattern is None:
+        return file.parent.name or None
+    found = pattern.search(file.name)
+    if found is None or not found[1]:
+        raise InputError(f"{place}: --label-pattern {shortened(pattern.pattern)} finds no label in the name {shortened(file.name)}")
+    return found[1]
+
+
+def _plain_header(content: bytes) -> bytes:
+    """The file with its format said the short way, where it is the extensible one (0xFFFE) of whole numbers."""
+    at = content.find(b"fmt ", 12, 4096) + 8
+    if at < 8 or content[at : at + 2] != b"\xfe\xff" or content[at + 24 : at + 26] != b"\x01\x00":
+        return content
+    return content[:at] + b"\x01\x00" + content[at + 2 :]

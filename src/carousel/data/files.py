@@ -1,0 +1,49 @@
+"""A file's bytes and its lines of text, unpacked where it is gzip; whatever is wrong is one InputError."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from carousel.errors import InputError
+
+_GZIP = b"\x1f\x8b"
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """All bytes of a file; of what is packed where it begins as gzip does, whatever its name."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot read the file: {reason}") from None
+    if not content.startswith(_GZIP):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: the gzip file is damaged or cut off: {error}") from None
+
+
+def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """(number, text) of each line that is not blank, counted from 1, without the space around it."""
+    content = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
+    if not content.strip():
+        raise InputError(f"{path}: the file is empty")
+    # Only "\n" ends a line: str.splitlines would also cut at letters that may stand within a text.
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        try:
+            text = line.decode().strip()
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: line {number} is not UTF-8 text; save the file in UTF-8") from None
+        if text:
+            yield number, text
+
+
+def shortened(text: object) -> str:
+    """What was found, quoted for a message, cut where it is long."""
+    found = repr(text)
+    return found if len(found) <= 40 else f"{found[:36]}...{found[-1]}"

@@ -1,0 +1,132 @@
+"""Labelled sequences from JSON lines: an object a line, with a sequence and its label.
+
+The sequence is a text (`"text": "fine film"`), read by words or by bytes; a list of words
+(`"words": ["fine", "film"]`), read as they stand; a list of numbers, one a step; or a list of vectors of
+numbers. The label is a text, a whole number or true / false; for tagging a list of such, one a step::
+
+    {"text": "a fine film", "label": "good"}
+    {"values": [[0.1, 2.0], [0.3, 1.0]], "label": 3}
+    {"words": ["the", "cat", "sat"], "label": ["DET", "NOUN", "VERB"]}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from carousel.data.files import numbered_lines, shortened
+from carousel.data.sequences import Kind, Sequences, as_numbers
+from carousel.errors import InputError
+
+INPUT_KEYS = ("text", "words", "values", "sequence", "input")
+"""Where the sequence is looked for when no key is named."""
+
+LABEL_KEYS = ("label", "labels")
+
+
+def read_jsonl(path: Path | str, *, key: str | None = None, label_key: str | None = None, by: str = "words") -> Sequences:
+    """The sequences of a file of JSON lines, plain or gzip, named by their lines.
+
+    Args:
+        path:       the file.
+        key:        of the sequence; None: the first of INPUT_KEYS that the first line has.
+        label_key:  of the label; None: the first of LABEL_KEYS that the first line has.
+        by:         what a step of a text is, "words" (in small letters; punctuation marks stand for themselves) or "bytes".
+
+    Raises:
+        InputError: a file that cannot be read, a line that does not fit; with the line.
+    """
+    kind: Kind | None = None
+    items: list[Any] = []
+    labels: list[Any] = []
+    names = []
+    for number, line in numbered_lines(path):
+        place = f"{path}: line {number}"
+        record = parsed(line, place)
+        if not items:
+            key = key or _first(INPUT_KEYS, record)
+            label_key = label_key or _first(LABEL_KEYS, record) or "label"
+        if key is None or key not in record:
+            wanted = repr(key) if key else f"one of {', '.join(INPUT_KEYS)}"
+            raise InputError(f"{place}: no sequence: expected the key {wanted}, got {_listed(record)}")
+        found, item = step_sequence(record[key], by, place)
+        if kind not in (None, found):
+            raise InputError(f"{place}: expected a sequence of {kind}, as in the lines above, got one of {found}")
+        if kind == "numbers" and item.shape[1] != items[0].shape[1]:
+            raise InputError(f"{place}: expected {items[0].shape[1]} numbers a step, as in the lines above, got {item.shape[1]}")
+        label = _label(record[label_key], place) if label_key in record else None
+        if isinstance(label, list) and len(label) != len(item):
+            raise InputError(f"{place}: expected a label for each of the {len(item)} steps, got {len(label)}")
+        kind = found
+        items.append(item)
+        labels.append(label)
+        names.append(f"line {number}")
+    assert kind is not None  # numbered_lines refuses a file without a line
+    return Sequences(str(path), kind, items, labels, names)
+
+
+def parsed(line: str, place: str) -> dict[str, Any]:
+    """The object that one line holds."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "nested or written beyond what can be read"
+        raise InputError(f"{place}: not JSON: {reason}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{place}: expected a JSON object as {{...}}, got {shortened(line)}")
+    return record
+
+
+def step_sequence(value: Any, by: str, place: str) -> tuple[Kind, Any]:
+    """(kind, item) as `Sequences` has them, of what JSON has for one sequence."""
+    if isinstance(value, str):
+        text = _text(value, place)
+        if not text.strip():
+            raise InputError(f"{place}: the text is empty")
+        return ("bytes", text.encode()) if by == "bytes" else ("words", words(text))
+    if not isinstance(value, list) or not value:
+        raise InputError(f"{place}: expected a text, or a list of words, numbers or vectors, got {shortened(value)}")
+    if all(isinstance(word, str) for word in value):
+        return "words", [_text(word, place) for word in value]
+    for entry in _flat(value):
+        if not isinstance(entry, int | float) or isinstance(entry, bool):
+            raise InputError(f"{place}: expected numbers, got {shortened(entry)}")
+    return "numbers", as_numbers(value, place)
+
+
+def words(text: str) -> list[str]:
+    """Runs of letters, digits and inner apostrophes, in small letters; every other mark by itself."""
+    return re.findall(r"\w+(?:['\u2019]\w+)*|[^\w\s]", text.lower())
+
+
+def _text(text: str, place: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{place}: half of a surrogate pair in {shortened(text.encode(errors='replace').decode())}") from None
+    return text
+
+
+def _flat(value: list[Any]) -> Iterable[Any]:
+    return (entry for row in value for entry in (row if isinstance(row, list) else [row]))
+
+
+def _label(value: Any, place: str) -> Any:
+    if isinstance(value, list):
+        return [_label(one, place) for one in value]
+    if isinstance(value, bool) or (isinstance(value, str) and value.strip()):
+        return _text(value.strip(), place) if isinstance(value, str) else str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    raise InputError(f"{place}: expected a label that is a text or a whole number, or a list of such, got {shortened(value)}")
+
+
+def _first(keys: tuple[str, ...], record: dict[str, Any]) -> str | None:
+    return next((key for key in keys if key in record), None)
+
+
+def _listed(record: dict[str, Any]) -> str:
+    return ", ".join(map(shortened, record)) or "none"
