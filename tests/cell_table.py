@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, Stack
-from carousel.cells import GRU, LSTM, MGU, Dropout, Elman, Embedding, FullyRecurrent, Mean, Window
+from carousel.cells import GRU, LSTM, MGU, NTM, Dropout, Elman, Embedding, FullyRecurrent, LearnedStart, Mean, NTMState, Window
 from carousel.nn import Reset
 
 I, H = 2, 3
@@ -116,6 +116,13 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "stack-window-mlp": lambda: Stack(Window(1, I), readout=nn.Sequential(nn.Linear(2 * I, H), nn.Tanh(), nn.Linear(H, 1))),
     "stack-mean": lambda: Stack(Stack(Embedding(5, I), Dropout(I, 0.4), GRU(I, H), readout=nn.Linear(H, 2)), Mean(2)),
     "stack-stack": lambda: Stack(Stack(LSTM(I, H), MGU(H, 2)), FullyRecurrent(2, 2)),
+    "learned-start": lambda: LearnedStart(Stack(LSTM(I, H, zoneout_h=0.4), Elman(H, 2))),
+    "ntm": lambda: NTM(I, 1, 2, N=3, M=2),
+    "ntm-feedforward": lambda: NTM(I, 1, 2, controller="feedforward", layers=2, N=3, M=2, memory="random"),
+    "ntm-heads": lambda: NTM(
+        I, 1, 1, controller="feedforward", N=3, M=2, read_heads=2, write_heads=2, memory="learned", learned_start=True
+    ),
+    "ntm-read-first": lambda: NTM(I, 1, 1, layers=2, N=3, M=1, learned_start=True, shift_range=0, read_first=True),
     "reset": lambda: Reset(LSTM(I, H, zoneout_h=0.4)),
     "context": Attending,
     "trees-and-integers": SymbolAndVector,
@@ -148,7 +155,10 @@ def arguments(cell: Cell, T: int, B: int, dtype: torch.dtype = torch.float64, se
         inputs = (inputs, torch.rand(T, B, generator=generator) < 0.3)
     if isinstance(cell, SymbolAndVector):
         inputs = Pair(torch.randint(5, (T, B), generator=generator), inputs)
-    given = {"inputs": inputs, "state": pytree.tree_map(lambda leaf: draw(B, *leaf.shape), cell.initial_state())}
+    state = pytree.tree_map(lambda leaf: draw(B, *leaf.shape), cell.initial_state())
+    if isinstance(state, NTMState):  # weightings sum to one
+        state = state._replace(read_w=state.read_w.softmax(-1), write_w=state.write_w.softmax(-1))
+    given = {"inputs": inputs, "state": state}
     if isinstance(cell, Attending):
         given["context"] = draw(B, 4, H)
     return given

@@ -30,17 +30,19 @@ def check_equations(
     equations: Callable[[dict[str, np.ndarray], np.ndarray, Any], tuple[np.ndarray, Any]],
     noise: Callable[[int], dict[str, np.ndarray]] | None = None,
     steps: int = 4,
+    start: Any = None,
 ) -> None:
     """`equations(weights, x, state) -> (y, state)` in NumPy gives what the cell gives, step after step.
 
-    state is a list of arrays, the leaves of the cell's state; it starts at random. `noise(t)` is
-    what the cell is given in step t; None: nothing (evaluation).
+    state is a list of arrays, the leaves of the cell's state; it starts as `start`, or at random. `noise(t)`
+    is what the cell is given in step t; None: nothing (evaluation).
     """
     cell = cell.double()
     rng = np.random.default_rng(1)
     weights = {name: value.detach().numpy() for name, value in cell.named_parameters()}
-    leaves, spec = pytree.tree_flatten(cell.initial_state())
-    expected_state = [rng.uniform(-1, 1, leaf.shape) for leaf in leaves]
+    leaves, spec = pytree.tree_flatten(cell.initial_state() if start is None else start)
+    drawn = start is None
+    expected_state = [rng.uniform(-1, 1, leaf.shape) if drawn else leaf.detach().numpy() for leaf in leaves]
     state = pytree.tree_unflatten([torch.from_numpy(leaf) for leaf in expected_state], spec)
     for t in range(steps):
         x = rng.uniform(-2, 2, cell.input_size)

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from carousel.bench import processes
-from carousel.bench.ntm import NTM
 from carousel.cell import Cell
-from carousel.cells import GRU, LSTM
+from carousel.cells import GRU, LSTM, NTM
 from carousel.loop import Stepper, scan
 
 Shape = tuple[int, int, int, int]

@@ -5,9 +5,25 @@ from carousel.cells.elman import Elman
 from carousel.cells.embedding import Embedding
 from carousel.cells.fully_recurrent import FullyRecurrent
 from carousel.cells.gru import GRU
+from carousel.cells.learned_start import LearnedStart
 from carousel.cells.lstm import LSTM, LSTMState
 from carousel.cells.mean import Mean
 from carousel.cells.mgu import MGU
+from carousel.cells.ntm import NTM, NTMState
 from carousel.cells.window import Window
 
-__all__ = ["GRU", "LSTM", "MGU", "Dropout", "Elman", "Embedding", "FullyRecurrent", "LSTMState", "Mean", "Window"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "MGU",
+    "NTM",
+    "Dropout",
+    "Elman",
+    "Embedding",
+    "FullyRecurrent",
+    "LSTMState",
+    "LearnedStart",
+    "Mean",
+    "NTMState",
+    "Window",
+]
