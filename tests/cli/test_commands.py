@@ -141,10 +141,10 @@ def test_ctrl_c_beside_training(begun: bool, told: str, tmp_path: Path, capsys: 
     assert capsys.readouterr().err == f"carousel: {told}\n"
 
 
-def test_list_names_models_and_recipes(capsys: Capture) -> None:
+def test_list_names_what_there_is(capsys: Capture) -> None:
     assert main(["list"]) == 0
     names = [line.split(" ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert {"cells", "models", "recipes", "LSTM", "lstm-peephole", "sunspots"} <= set(names)
+    assert {"cells", "models", "tasks", "recipes", "LSTM", "lstm-peephole", "repeat-copy", "sunspots"} <= set(names)
 
 
 def test_explain_tells_the_plan_of_a_model_or_a_run(tides: Path, tmp_path: Path, capsys: Capture) -> None:

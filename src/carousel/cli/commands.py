@@ -68,16 +68,16 @@ def report(run: Path, /) -> None:
 
 
 @app.command(name="list", sort_key=3)
-def list_(what: Literal["cells", "models", "recipes"] | None = None, /) -> None:
+def list_(what: Literal["cells", "models", "tasks", "recipes"] | None = None, /) -> None:
     """List by name what there is.
 
     Parameters
     ----------
     what
-        The building blocks for Python, the networks that train takes, or what reproduce does; all
-        three without it.
+        The building blocks for Python, the networks that train takes, the synthetic problems for
+        Python, or what reproduce does; all without it.
     """
-    kinds = {"cells": _cells, "models": _models, "recipes": _recipes}
+    kinds = {"cells": _cells, "models": _models, "tasks": _tasks, "recipes": _recipes}
     for n, kind in enumerate(kinds if what is None else [what]):
         if n:
             print()
@@ -261,6 +261,14 @@ def _models() -> list[tuple[str, str]]:
         name: sum(weight.numel() for weight in build(name, input_size=1, output_size=12, hidden=32).parameters()) for name in MODELS
     }
     return [(name, f"{size:,} weights with 1 input, 32 units, 12 outputs") for name, size in sizes.items()]
+
+
+def _tasks() -> list[tuple[str, str]]:
+    """Each task and what the first line of its module says of it."""
+    from carousel.tasks import TASKS
+
+    told = {name: (sys.modules[task.__module__].__doc__ or "").partition("\n")[0] for name, task in TASKS.items()}
+    return [(name, line.partition(": ")[2]) for name, line in told.items()]
 
 
 def _recipes() -> list[tuple[str, str]]:
