@@ -16,7 +16,7 @@ from cyclopts import App, Group, Parameter
 from carousel import jobs
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
-from carousel.jobs import forecast
+from carousel.jobs import classify, forecast, tag
 from carousel.jobs.settings import TrainSettings, check_names, option
 
 FLAT = Parameter(name="*")  # the fields of a dataclass as options of their own
@@ -40,8 +40,9 @@ NOWHERE = Run()
 app = App(name="train", usage="Usage: carousel train [JOB] FILE --out RUN [OPTIONS]", sort_key=0)
 app.help = """Train a network on a file, judge it on a part that was held back, and write a report.
 
-The job is told by the kind of the file where none is named: a table (.csv) is forecast. The options are the job's:
-`carousel train forecast --help`."""
+The job is told by the kind of the file where none is named: a table (.csv) is forecast; recordings (a folder or .tar of
+wav files), .ts, idx and JSON lines (.jsonl) are classified; JSON lines with a list of labels are tagged. The options are the
+job's: `carousel train forecast --help`."""
 
 
 @app.command(name="forecast")
@@ -52,6 +53,28 @@ def _forecast(
 
     It reads the file's rows as one series, oldest first, and holds the end back. It prints the errors
     on that end beside those of naive forecasts and writes a report with pictures.
+    """
+    _train(settings, run)
+
+
+@app.command(name="classify")
+def _classify(
+    settings: Annotated[classify.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
+) -> None:
+    """Tell the label of a whole sequence: recordings, vectors over time, texts, images.
+
+    It holds a part of the sequences back, of each label its share, or reads them from a file of their own. It
+    prints the accuracy there beside that of a network without memory, and writes a report with pictures.
+    """
+    _train(settings, run)
+
+
+@app.command(name="tag")
+def _tag(settings: Annotated[tag.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE) -> None:
+    """Tell a label for each step of a sequence: words, numbers or vectors in JSON lines.
+
+    It holds a part of the sequences back, or reads them from a file of their own. It prints the accuracy over
+    all their steps beside that of a network without memory, and writes a report with pictures.
     """
     _train(settings, run)
 

@@ -150,6 +150,32 @@ def energies(frames: np.ndarray, rate: int, how: LogMel) -> np.ndarray:
     return np.log(power @ mel_bands(how.mels, points, rate).T + FLOOR).astype(np.float32)
 
 
+class Hops:
+    """Features of sound as it comes, a hop of samples after the other: those that `log_mel` has of all of it.
+
+    Args:
+        how:  bands, window and hop.
+        rate: the sample rate in Hz.
+
+    Attributes:
+        hop:  samples that a call takes.
+    """
+
+    def __init__(self, how: LogMel, rate: int) -> None:
+        self.window, self.hop = sizes(rate, how)
+        self.how, self.rate = how, rate
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what came; before the next samples is silence."""
+        self._latest = np.zeros(self.window)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """(1, mels) after the next samples (hop,) in -1..1."""
+        self._latest = np.concatenate([self._latest[self.hop :], samples])
+        return energies(self._latest[None], self.rate, self.how)
+
+
 def sizes(rate: int, how: LogMel, place: str = "recordings") -> tuple[int, int]:
     """Window and hop in samples, at least 2 and 1."""
     window, hop = (round(rate * milliseconds / 1000) for milliseconds in (how.window, how.hop))

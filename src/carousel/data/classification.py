@@ -41,7 +41,13 @@ class Classification(Task):
         validation:  what training is watched on.
         labels:      their names, by class.
         noise:       standard deviation of the Gaussian noise added to numbers in training, in the unit of the inputs.
+
+    Attributes:
+        each_step:   whether the logits are asked for at every step; here False.
     """
+
+    each_step = False
+    _name = "classification"
 
     def __init__(self, training: Part, validation: Part, labels: Sequence[str], *, noise: float = 0.0) -> None:
         if not noise >= 0:
@@ -51,8 +57,6 @@ class Classification(Task):
         first = training.inputs[0]
         self.input_size = None if first.dim() == 1 else first.shape[1]
         self.output_size = len(self.labels)
-
-    _name = "classification"
 
     def loss(self, y: Tensor, target: Tensor) -> Tensor:
         """The cross-entropy, in nats."""

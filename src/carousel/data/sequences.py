@@ -107,8 +107,8 @@ class Scaling:
     def input_size(self) -> int:
         return len(self.mean)
 
-    def encode(self, item: np.ndarray, place: str) -> Tensor:
-        """(T, I) float32 for a network."""
+    def encode(self, item: Any, place: str) -> Tensor:
+        """(T, I) float32 for a network, of an array (T, I)."""
         if item.shape[1] != self.input_size:
             raise InputError(f"{place}: expected {self.input_size} numbers a step, as in training, got {item.shape[1]}")
         scaled = torch.from_numpy((item.astype(np.float64) - self.mean) / self.deviation).float()
@@ -142,8 +142,8 @@ class Vocabulary:
         """How many symbols there are, the unknown one among them."""
         return len(self.words) + 1
 
-    def encode(self, item: Sequence[str], place: str) -> Tensor:
-        """(T,) int64 for a network."""
+    def encode(self, item: Any, place: str) -> Tensor:
+        """(T,) int64 for a network, of T words."""
         numbers: dict[str, int] = self._numbers  # type: ignore[attr-defined]
         return torch.tensor([numbers.get(word, 0) for word in item])
 
@@ -155,8 +155,8 @@ class Bytes:
     kind: Kind = "bytes"
     input_size: int = 256
 
-    def encode(self, item: bytes, place: str) -> Tensor:
-        """(T,) int64 for a network."""
+    def encode(self, item: Any, place: str) -> Tensor:
+        """(T,) int64 for a network, of T bytes."""
         return torch.frombuffer(bytearray(item), dtype=torch.uint8).long()
 
 

@@ -16,6 +16,7 @@ class Tagging(Classification):
     The network reads from the left: a step's label is told from this step and those before it.
     """
 
+    each_step = True
     _name = "tagging"
 
     def batch(self, part: Part) -> Batch:

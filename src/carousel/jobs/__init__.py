@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +17,13 @@ from carousel.errors import InputError
 
 JOBS: dict[str, str] = {
     "forecast": "carousel.jobs.forecast",
+    "classify": "carousel.jobs.classify",
+    "tag": "carousel.jobs.tag",
 }
 """name -> module; a job is loaded only when it is asked for."""
+
+IDX = r"\b(idx\d?|ubyte)\b"
+"""What the name of an idx file has in it."""
 
 
 def load(name: str) -> ModuleType:
@@ -45,15 +51,19 @@ def of_file(path: Path) -> str:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file")
-    endings = [ending.lower() for ending in path.suffixes if ending.lower() != ".gz"]
-    ending = endings[-1] if endings else ""
-    if ending == ".csv":
+    if ending(path) == ".csv":
         return "forecast"
-    if path.is_dir() or ending in (".ts", ".tar", ".tgz", ".wav") or "ubyte" in path.name:
+    if path.is_dir() or ending(path) in (".ts", ".tar", ".tgz", ".wav") or re.search(IDX, path.name):
         return "classify"
-    if ending in (".jsonl", ".ndjson"):
+    if ending(path) in (".jsonl", ".ndjson"):
         return "tag" if _labels_each_step(path) else "classify"
     return "language"
+
+
+def ending(path: Path) -> str:
+    """The last ending of a file's name, in small letters, but that it is packed (.gz)."""
+    endings = [ending.lower() for ending in path.suffixes if ending.lower() != ".gz"]
+    return endings[-1] if endings else ""
 
 
 def _labels_each_step(path: Path) -> bool:

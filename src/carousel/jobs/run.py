@@ -44,7 +44,7 @@ def keep(run: Path, prepared: dict[str, Any], result: dict[str, Any]) -> None:
 
 
 def prepared(run: Path | str) -> dict[str, Any]:
-    """What the job kept of its training data: at least input_size and output_size."""
+    """What the job kept of its training data: at least input_size and output_size, as `carousel.models.build` takes them."""
     return _json(Path(run), "prepared.json")
 
 
@@ -59,7 +59,16 @@ def network(run: Path | str) -> Cell:
     from carousel.models import build
 
     settings, sizes = settings_table(run), prepared(run)
-    cell = build(settings["model"], sizes["input_size"], sizes["output_size"], hidden=settings["hidden"], layers=settings["layers"])
+    cell = build(
+        settings["model"],
+        sizes["input_size"],
+        sizes["output_size"],
+        hidden=settings["hidden"],
+        layers=settings["layers"],
+        symbols=sizes.get("symbols", 0),
+        dropout=settings.get("dropout", 0.0),
+        answer=settings.get("answer", "last"),
+    )
     load_weights(cell, Path(run) / "best" / "weights.safetensors")
     return cell.eval()
 
@@ -68,8 +77,8 @@ def blank_inputs(run: Path | str, steps: int = 50) -> Tensor:
     """(T, B, I) inputs of the shape and kind that the network of a finished run takes, B as in its training."""
     import torch
 
-    B, size = settings_table(run)["batch_size"], prepared(run)["input_size"]
-    return torch.zeros(steps, B, dtype=torch.int64) if size is None else torch.zeros(steps, B, size)
+    B, sizes = settings_table(run)["batch_size"], prepared(run)
+    return torch.zeros(steps, B, dtype=torch.int64) if sizes.get("symbols") else torch.zeros(steps, B, sizes["input_size"])
 
 
 def _json(run: Path, name: str) -> dict[str, Any]:

@@ -217,6 +217,38 @@ def error_over_time(times: Sequence[str], errors: np.ndarray, worst: Sequence[in
     return figure
 
 
+def confusion(counts: np.ndarray, labels: Sequence[str]) -> Figure:
+    """How often each label was told to be each: truth by row, coloured by its share of the row, with the counts.
+
+    Args:
+        counts:  (C, C) times.
+        labels:  C texts; long ones are cut.
+    """
+    C = len(labels)
+    names = [label if len(label) <= 12 else f"{label[:11]}…" for label in labels]
+    side = min(1.4 + 0.42 * C, WIDTH)
+    figure = Figure(figsize=(side + 1.0, side))
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    size = float(np.clip(160 / C, 5.5, 10.0))
+    for row, column in np.argwhere(counts > 0).tolist():
+        colour = "white" if shares[row, column] > 0.55 else TRUTH
+        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=size, color=colour)
+    axes.set_xticks(range(C), names, rotation=90 if max(map(len, names)) > 3 else 0, fontsize=max(size, 7.0))
+    axes.set_yticks(range(C), names, fontsize=max(size, 7.0))
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("told")
+    axes.set_ylabel("truth")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=25)
+    bar.set_label("share of the truth's row")
+    bar.ax.yaxis.set_major_formatter("{x:.0%}")
+    bar.outline.set_visible(False)
+    return figure
+
+
 def spread(values: Mapping[str, Sequence[float]], colours: Colours, quantity: str) -> Figure:
     """One row a method: a dot for each seed and a bar at their mean. Lower is better.
 

@@ -18,6 +18,9 @@ from carousel.files import write_aside
 Row = dict[str, Any]
 """One result row as JSON has it."""
 
+HIGHER_IS_BETTER = ("accuracy", "macro-F1")
+"""Measures of a job's table; every other one is an error."""
+
 
 class Table(NamedTuple):
     """Text by rows and columns; `best` are the numbers of the rows to show in bold."""
@@ -37,11 +40,12 @@ def number(value: float, like: Iterable[float] = ()) -> str:
 
 
 def errors_table(methods: Sequence[Row]) -> Table:
-    """The errors of one run's methods, as `Result.rows` of a job has them; the lowest first error is best."""
+    """The errors (or scores) of one run's methods, as `Result.rows` of a job has them; the first measure tells the best."""
     measures = [name for name in methods[0] if name != "method"]
     columns = {name: [method[name] for method in methods] for name in measures}
     rows = [[method["method"], *(number(method[name], like=columns[name]) for name in measures)] for method in methods]
-    return Table(["method", *measures], rows, (min(range(len(methods)), key=lambda n: methods[n][measures[0]]),))
+    better = max if measures[0] in HIGHER_IS_BETTER else min
+    return Table(["method", *measures], rows, (better(range(len(methods)), key=lambda n: methods[n][measures[0]]),))
 
 
 def recipe_table(rows: Sequence[Row]) -> Table:

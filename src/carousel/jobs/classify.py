@@ -1,0 +1,267 @@
+"""Classification of whole sequences: train a network, judge it on a part that was held back, keep the result.
+
+The run folder is that of `carousel.train.fit`, with `prepared.json` and `result.json` beside it.
+"""
+
+# No annotations from the future here: the fields of Settings are read in another module.
+
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from carousel.errors import InputError
+from carousel.jobs import labelled, run
+from carousel.jobs.labelled import LabelledSettings, Network, Prepared, kind_of
+
+if TYPE_CHECKING:
+    from carousel.data.audio import LogMel
+    from carousel.data.sequences import Sequences
+
+Recordings = Parameter(group=Group("Recordings", sort_key=0.2))
+Images = Parameter(group=Group("Texts and images", sort_key=0.3))
+
+
+@dataclass(frozen=True)
+class Settings(LabelledSettings):
+    """What is to be classified, and how the network is trained."""
+
+    job = "classify"
+
+    file: Path
+    """A folder or .tar of wav files, a .ts, .jsonl or idx file, or .gz of one."""
+    _: KW_ONLY
+    by: Annotated[Literal["words", "bytes", "rows", "pixels"] | None, Images] = None
+    """What a step is: of a text words or bytes, of an image rows or pixels. [default: words or rows]"""
+    labels: Annotated[Path | None, Images] = None
+    """The idx file of the labels. [default: FILE with "images" as "labels" and "idx3" as "idx1"]"""
+    label_pattern: Annotated[str | None, Recordings] = None
+    """A regular expression; its group in a file's name is the label. [default: the sub-folder's name]"""
+    test_pattern: Annotated[str | None, Recordings] = None
+    """A regular expression; the recordings whose name it is found in are held back. [default: a share]"""
+    mels: Annotated[int, Recordings] = 40
+    """Bands of pitch, from 0 Hz to half of the sample rate."""
+    window: Annotated[float, Recordings] = 25.0
+    """Milliseconds of sound that a step looks back on."""
+    hop: Annotated[float, Recordings] = 10.0
+    """Milliseconds from step to step."""
+    answer: Annotated[Literal["mean", "last"], Network] = "mean"
+    """What tells the label: the mean of what the network says at all steps, or what it says at the last."""
+
+    def log_mel(self, rate: int | None) -> "LogMel":
+        """How recordings are read, those of this sample rate or, for None, of any."""
+        from carousel.data.audio import LogMel
+
+        return LogMel(self.mels, self.window, self.hop, rate)
+
+
+_ONLY_FOR = {
+    "recordings": ("label_pattern", "test_pattern", "mels", "window", "hop"),
+    "images": ("by", "labels"),
+    "JSON lines": ("by", "key", "label_key", "vocabulary", "embedding"),
+}
+_HERE = "standard input"
+_STEPS = {"JSON lines": ("words", "bytes"), "images": ("rows", "pixels")}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores on the n sequences of the held-back part, with C labels.
+
+    Attributes:
+        rows:       a method each: {"method", "accuracy", "macro-F1"} in percent, the network last.
+        labels:     C texts.
+        confusion:  (C, C) how often each label, by row, was told to be each, by column.
+        mistakes:   {"name", "truth", "told", "probability"} of the sequences told wrongly, the
+                    most confident first, twenty at most; for texts {"text"} too, their first words.
+        counts:     sequences of the training, validation and test part.
+        seconds:    time spent in training the network.
+        sequences:  training sequences seen.
+        stopped:    why training ended.
+        command:    the command line that repeats the run.
+    """
+
+    rows: list[dict[str, Any]]
+    labels: list[str]
+    confusion: list[list[int]]
+    mistakes: list[dict[str, Any]]
+    counts: dict[str, int]
+    seconds: float
+    sequences: int
+    stopped: str
+    command: str
+
+
+def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
+    """Train the network and its baseline, judge both on the held-back part and write the run folder.
+
+    Args:
+        settings:  what to do.
+        out:       the run folder: new, or with resume=True the one to go on with.
+        resume:    go on from the last checkpoint in `out`.
+        progress:  show how training goes.
+
+    Raises:
+        InputError: a file, option or folder that cannot be used.
+    """
+    from carousel.data.classification import Classification
+
+    out = Path(out)
+    check_options(settings)
+    parts = _parts(settings)
+    judged = labelled.learn(settings, out, parts, Classification, answer=settings.answer, resume=resume, progress=progress)
+    result = Result(
+        rows=judged.rows,
+        labels=judged.prepared.labels,
+        confusion=judged.confusion,
+        mistakes=_mistakes(parts.test, judged),
+        counts={"training": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)},
+        seconds=judged.fit.seconds,
+        sequences=judged.fit.sequences,
+        stopped=judged.fit.stopped,
+        command=settings.command(out),
+    )
+    run.keep(out, judged.prepared.table(settings), asdict(result))
+    return result
+
+
+def load(folder: Path | str) -> tuple[Settings, Result]:
+    """The settings and the result of a run folder whose training has ended.
+
+    Raises:
+        InputError: a folder that holds no finished classification.
+    """
+    settings = Settings.from_table(run.settings_table(folder), Path(folder) / "config.toml")
+    try:
+        return settings, Result(**run.result(folder))
+    except TypeError as error:
+        raise InputError(f"{Path(folder) / 'result.json'}: not the result of a classification: {error}") from None
+
+
+def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
+    """Scores of the network, and of always telling the most frequent label, on the held-back part or on another file.
+
+    Raises:
+        InputError: a run or a file that cannot be used; a label that was not there in training.
+    """
+    settings, _ = load(folder)
+    prepared = Prepared.of(run.prepared(folder))
+    asked = _parts(settings).test if file is None else read(Path(file), settings, rate=prepared.rate)
+    part = prepared.part(asked)
+    rows, _ = labelled.judge(prepared, part, {settings.model: labelled.logits(run.network(folder), part.inputs, last=True)})
+    return rows
+
+
+def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
+    """{"name", "label", "probability"} of each sequence of a file, in its order; labels in the file are not looked at."""
+    import torch
+
+    settings, _ = load(folder)
+    prepared = Prepared.of(run.prepared(folder))
+    sequences = read(Path(file), replace(settings, label_pattern=None, labels=None), rate=prepared.rate, told=False)
+    answers = labelled.logits(run.network(folder), prepared.inputs(sequences), last=True)
+    for name, answer in zip(sequences.names, answers, strict=True):
+        chance, told = torch.softmax(answer[0], 0).max(0)
+        yield {"name": name, "label": prepared.labels[int(told)], "probability": round(float(chance), 4)}
+
+
+def stream(folder: Path | str) -> Callable[[str], str]:
+    """A function from a line to a line of JSON: the label of what has come so far, {"step", "label", "probability"}.
+
+    A line is the numbers of a step, apart by commas or spaces; a piece of text; or, for recordings, the next
+    samples in -1..1, as many as a hop has. A blank line begins a new sequence and answers with one.
+    """
+    from carousel.data.audio import Hops
+    from carousel.data.jsonl import step_sequence
+
+    settings, _ = load(folder)
+    prepared = Prepared.of(run.prepared(folder))
+    encode, cell = prepared.encoding.encode, run.network(folder)
+    if prepared.rate is not None:
+        hops = Hops(settings.log_mel(prepared.rate), prepared.rate)
+        return labelled.streamed(
+            cell, prepared.labels, lambda line: encode(hops(labelled.step_of_numbers(line, hops.hop)[0]), _HERE), hops.restart
+        )
+    if prepared.encoding.kind == "numbers":
+        size = prepared.encoding.input_size
+        return labelled.streamed(cell, prepared.labels, lambda line: encode(labelled.step_of_numbers(line, size), _HERE))
+    by = prepared.encoding.kind
+    return labelled.streamed(cell, prepared.labels, lambda line: encode(step_sequence(line, by, _HERE)[1], _HERE))
+
+
+def read(path: Path, settings: Settings, *, rate: int | None = None, told: bool = True) -> "Sequences":
+    """The sequences of a file of any kind that is classified.
+
+    Args:
+        path:      the file.
+        settings:  how files are read.
+        rate:      the sample rate that recordings must have; None for that of the first.
+        told:      whether each must have its label.
+    """
+    from carousel.data.audio import read_recordings
+    from carousel.data.idx import read_images
+    from carousel.data.jsonl import read_jsonl
+    from carousel.data.ts import read_ts
+
+    kind = kind_of(path)
+    if kind == "recordings":
+        sequences = read_recordings(path, settings.log_mel(rate), label_pattern=settings.label_pattern)
+    elif kind == "images":
+        labels = settings.labels if path == settings.file else None
+        sequences = read_images(path, labels=labels, by=settings.by or "rows")
+    elif kind == "JSON lines":
+        sequences = read_jsonl(path, key=settings.key, label_key=settings.label_key, by=settings.by or "words")
+    else:
+        sequences = read_ts(path)
+    for n, label in enumerate(sequences.labels if told else ()):
+        if not isinstance(label, str):
+            wrong = "no label" if label is None else "a label for each step, which `carousel train tag` learns"
+            raise InputError(f"{sequences.place(n)}: expected one label, found {wrong}")
+    return sequences
+
+
+def _parts(settings: Settings) -> labelled.Parts:
+    from carousel.data.audio import compiled
+
+    data = read(settings.file, settings)
+    test = None if settings.test is None else read(settings.test, settings, rate=data.rate)
+    in_test: list[int] = []
+    if settings.test_pattern is not None:
+        if test is not None:
+            raise InputError("--test-pattern: give either a test file or a pattern for the names of the test part")
+        pattern = compiled(settings.test_pattern, "--test-pattern")
+        in_test = [n for n, name in enumerate(data.names) if pattern.search(name)]
+        if not in_test:
+            raise InputError(f"--test-pattern: {settings.test_pattern!r} is found in no name, such as {data.names[0]}")
+    return labelled.cut(data, settings, test, in_test)
+
+
+def check_options(settings: Settings) -> None:
+    """Refuse an option that the file, being of another kind, does not read."""
+    kind = kind_of(settings.file)
+    for field in fields(settings):
+        kinds = [name for name, own in _ONLY_FOR.items() if field.name in own]
+        if kinds and kind not in kinds and getattr(settings, field.name) != field.default:
+            raise InputError(f"--{field.name.replace('_', '-')} is for {' or '.join(kinds)} only; {settings.file} holds none")
+    if settings.by is not None and settings.by not in _STEPS[kind]:
+        raise InputError(f"--by: expected {' or '.join(_STEPS[kind])} for {kind}, got {settings.by}")
+
+
+def _mistakes(test: "Sequences", judged: labelled.Judged) -> list[dict[str, Any]]:
+    """The sequences told wrongly, the most confident first."""
+    wrong: list[dict[str, Any]] = []
+    labels = judged.prepared.labels
+    for name, item, truth, chances in zip(test.names, test.items, judged.test.classes, judged.chances, strict=True):
+        chance, told = chances[0].max(0)
+        if told != truth:
+            mistake = {"name": name, "truth": labels[int(truth)], "told": labels[int(told)], "probability": round(float(chance), 4)}
+            wrong.append(mistake if test.kind == "numbers" else {**mistake, "text": _beginning(item)})
+    return sorted(wrong, key=lambda mistake: -mistake["probability"])[:20]
+
+
+def _beginning(item: Any) -> str:
+    """The first words of a text."""
+    text = item.decode(errors="replace") if isinstance(item, bytes) else " ".join(item[:30])
+    return text if len(text) <= 60 else f"{text[:59]}…"

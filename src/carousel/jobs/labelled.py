@@ -1,0 +1,403 @@
+"""What classify and tag share: their settings, how a file is read and cut into parts, and how a network is asked.
+
+A file is cut into a training part, a validation part of it that training is watched on, and a test part
+that is held back. What is learned of the data (scaling, words, labels) is learned on the training part.
+"""
+
+# No annotations from the future here: the settings are inherited, and theirs are read in another module.
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from carousel.errors import InputError
+from carousel.jobs import IDX, ending
+from carousel.jobs.settings import Training, TrainSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from carousel.cell import Cell
+    from carousel.data.classification import Classification, Part
+    from carousel.data.sequences import Encoding, Sequences
+    from carousel.task import Task
+    from carousel.train import Fit
+
+Texts = Parameter(group=Group("JSON lines and texts", sort_key=0.4))
+Network = Parameter(group=Group("Network", sort_key=0.9))
+
+Answer = Literal["mean", "last"]
+NONE = "none"
+STEPS_AT_ONCE = 50_000
+"""Time steps, over all sequences of a batch, that a network is asked for at once: what bounds the memory."""
+
+
+@dataclass(frozen=True)
+class LabelledSettings(TrainSettings):
+    """The settings of a training on labelled sequences."""
+
+    file: Path
+    """The file to learn from."""
+    _: KW_ONLY
+    test: Path | None = None
+    """Another file, held back for the table. [default: a share of FILE]"""
+    test_share: float = 0.2
+    """Share of FILE that is held back for the table, of each label, where no test file is given."""
+    validation: float = 0.1
+    """Share of what is left that training is watched on."""
+    max_length: int | None = None
+    """Steps of a sequence that are read, from its beginning. [default: all]"""
+    key: Annotated[str | None, Texts] = None
+    """The key of the sequence. [default: text, words, values, sequence or input]"""
+    label_key: Annotated[str | None, Texts] = None
+    """The key of the label. [default: label or labels]"""
+    vocabulary: Annotated[int, Texts] = 20_000
+    """Words that are told apart, the most frequent ones of the training part."""
+    embedding: Annotated[int, Texts] = 64
+    """Length of the vector that is learned for a word or byte."""
+    model: Annotated[str, Network] = "gru"
+    """The network; `carousel list models` names them."""
+    hidden: Annotated[int, Network] = 64
+    """Units of a layer."""
+    layers: Annotated[int, Network] = 1
+    """Layers of units."""
+    dropout: Annotated[float, Network] = 0.0
+    """Share of each layer's outputs, and of learned vectors, dropped in training."""
+    noise: Annotated[float, Network] = 0.0
+    """Deviation of the noise added to numbers in training, in deviations of their channel."""
+    baseline: Annotated[str, Network] = "window-5"
+    """The network without memory to compare with, trained in the same way; none for none."""
+    sequences: Annotated[int, Training] = 20_000
+    """Training sequences seen in all, at most."""
+    evaluate_every: Annotated[int, Training] = 1_000
+    """Sequences between two looks at the validation part."""
+    rate: Annotated[float, Training] = 0.003
+    """The learning rate."""
+
+
+def kind_of(path: Path) -> str:
+    """recordings, images, JSON lines or ts; InputError for a file of another kind."""
+    if path.is_dir() or ending(path) in (".tar", ".tgz", ".wav"):
+        return "recordings"
+    if ending(path) in (".jsonl", ".ndjson"):
+        return "JSON lines"
+    if ending(path) == ".ts":
+        return "ts"
+    if re.search(IDX, path.name):
+        return "images"
+    raise InputError(
+        f"{path}: expected a folder or .tar of wav files, a .ts, .jsonl or idx file (with idx in its name), or .gz of one"
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A file cut into its parts, before anything is learned of it."""
+
+    training: "Sequences"
+    validation: "Sequences"
+    test: "Sequences"
+
+
+def cut(data: "Sequences", settings: LabelledSettings, test: "Sequences | None", in_test: Sequence[int] = ()) -> Parts:
+    """Hold the test part and then the validation part back.
+
+    Args:
+        data:      the sequences of the file, all with their labels.
+        settings:  the shares and the seed.
+        test:      the sequences of the test file, if one was given.
+        in_test:   numbers of the sequences of `data` that are the test part, where another rule than a share says so.
+    """
+    from carousel.data.classification import held_back
+
+    rest = data
+    if test is None:
+        held = list(in_test) or held_back(data.labels, settings.test_share, settings.seed, "--test-share")[1]
+        rest, test = data.pick(sorted(set(range(len(data))) - set(held))), data.pick(held)
+    if len(rest) == 0:
+        raise InputError(f"{data.source}: every sequence is in the test part; none is left to learn from")
+    labels = sorted(set(_every_label(rest)))
+    if len(labels) < 2:
+        more = "; tell the labels by --label-pattern, or by a sub-folder each" if data.rate else ""
+        raise InputError(f"{data.source}: expected two labels or more, found {listed(labels)} only{more}")
+    kept, held = held_back(rest.labels, settings.validation, settings.seed, "--validation")
+    # Validation is one batch: past a thousand sequences it costs memory and time, and tells little more.
+    return Parts(rest.pick(kept), rest.pick(held[:: -(-len(held) // 1000)]), test)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a network must know of its training data to be used alone.
+
+    Attributes:
+        encoding:  numbers, words or bytes to tensors.
+        labels:    the labels by class.
+        usual:     the label that is most frequent in training.
+        rate:      sample rate of recordings in Hz, else None.
+        length:    steps of a sequence that are read, or None for all.
+    """
+
+    encoding: "Encoding"
+    labels: list[str]
+    usual: str
+    rate: int | None
+    length: int | None
+
+    def table(self, settings: LabelledSettings) -> dict[str, Any]:
+        """As plain values, with the sizes of the network."""
+        symbols = 0 if self.encoding.kind == "numbers" else self.encoding.input_size
+        input_size = settings.embedding if symbols else self.encoding.input_size
+        return {**asdict(self), "input_size": input_size, "symbols": symbols, "output_size": len(self.labels)}
+
+    @staticmethod
+    def of(table: dict[str, Any]) -> "Prepared":
+        """The inverse of `table`."""
+        from carousel.data.sequences import encoding_of
+
+        return Prepared(encoding_of(table["encoding"]), table["labels"], table["usual"], table["rate"], table["length"])
+
+    def inputs(self, sequences: "Sequences") -> "list[Tensor]":
+        """Each sequence as the network reads it."""
+        from carousel.data.sequences import encoded
+
+        return [x[: self.length] for x in encoded(sequences, self.encoding)]
+
+    def part(self, sequences: "Sequences") -> "Part":
+        """The sequences with their classes; InputError for a label that is not there or was not there in training."""
+        import torch
+
+        from carousel.data.classification import Part
+
+        number = {label: n for n, label in enumerate(self.labels)}
+        classes = []
+        for n, told in enumerate(sequences.labels):
+            for label in told if isinstance(told, list) else [told]:
+                if label not in number:
+                    raise InputError(
+                        f"{sequences.place(n)}: the label {label!r} is not in the training part ({listed(self.labels)})"
+                    )
+            classes.append(
+                torch.tensor([number[label] for label in told[: self.length]] if isinstance(told, list) else number[told])
+            )
+        return Part(self.inputs(sequences), classes)
+
+
+def prepare(training: "Sequences", settings: LabelledSettings) -> Prepared:
+    """Learn scaling, words and labels of the training part."""
+    from carousel.data.sequences import Bytes, Scaling, Vocabulary
+
+    for name, least in (("vocabulary", 1), ("embedding", 1), ("max_length", 1)):
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+    counts = Counter(_every_label(training))
+    labels = sorted(counts, key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label))
+    encoding: Encoding
+    if training.kind == "numbers":
+        encoding = Scaling.of(training.items, together=kind_of(settings.file) == "images")
+    elif training.kind == "words":
+        encoding = Vocabulary.of(training.items, settings.vocabulary)
+    else:
+        encoding = Bytes()
+    usual = max(labels, key=lambda label: counts[label])
+    return Prepared(encoding, labels, usual, training.rate, settings.max_length)
+
+
+def _every_label(sequences: "Sequences") -> Iterator[str]:
+    return (label for told in sequences.labels for label in (told if isinstance(told, list) else [told]))
+
+
+def listed(labels: Sequence[str]) -> str:
+    """The labels for a message, the first ten of many."""
+    return ", ".join(labels[:10]) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
+
+
+def logits(cell: "Cell", inputs: "Sequence[Tensor]", *, last: bool) -> "list[Tensor]":
+    """(T, C) what the network says at each step of a sequence, or (1, C) at its last; those of like length are asked together."""
+    import torch
+
+    from carousel.data.sequences import padded
+    from carousel.loop import scan
+
+    device = next(cell.parameters()).device
+    answers: list[Any] = [None] * len(inputs)
+    order = sorted(range(len(inputs)), key=lambda n: -len(inputs[n]))
+    cell.eval()
+    while order:
+        size = max(STEPS_AT_ONCE // len(inputs[order[0]]), 1)
+        now, order = order[:size], order[size:]
+        batch, lengths = padded([inputs[n] for n in now])
+        with torch.no_grad():
+            outputs, _ = scan(cell, batch.to(device), lengths=lengths)
+        for b, n in enumerate(now):
+            answers[n] = outputs[lengths[b] - 1 if last else 0 : lengths[b], b].cpu().clone()
+    return answers
+
+
+def network(name: str, sizes: dict[str, Any], settings: LabelledSettings, answer: Answer) -> "Cell":
+    """The network of that name, untrained; `sizes` are those of `Prepared.table`."""
+    from carousel.models import build
+
+    return build(
+        name,
+        sizes["input_size"],
+        sizes["output_size"],
+        hidden=settings.hidden,
+        layers=settings.layers,
+        symbols=sizes["symbols"],
+        dropout=settings.dropout,
+        answer=answer,
+        seed=settings.seed,
+    )
+
+
+def fitted(cell: "Cell", task: "Task", settings: LabelledSettings, **where: Any) -> "Fit":
+    """Train the network with the settings; `where` are out, resume and progress of `carousel.train.fit`."""
+    from carousel.learn import BPTT
+    from carousel.train import fit
+
+    return fit(
+        cell,
+        task,
+        learner=BPTT(clip_norm=settings.clip_norm),
+        optimizer=settings.optimizer,
+        rate=settings.rate,
+        batch_size=settings.batch_size,
+        sequences=settings.sequences,
+        evaluate_every=settings.evaluate_every,
+        patience=settings.patience,
+        seed=settings.seed,
+        device=settings.device,
+        settings=settings.table(),
+        **where,
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A network that has been trained, and what it says of the test part.
+
+    Attributes:
+        prepared:   what was learned of the training part.
+        rows:       {"method", "accuracy", "macro-F1"} in percent: the most frequent label, the baseline, the network.
+        confusion:  (C, C) how often each label, by row, was told to be each, by column, by the network.
+        test:       the test part as the network reads it.
+        chances:    for each of its sequences (T, C) the probability of each label at each step, or (1, C) of the whole.
+        fit:        of the network.
+    """
+
+    prepared: Prepared
+    rows: list[dict[str, Any]]
+    confusion: list[list[int]]
+    test: "Part"
+    chances: "list[Tensor]"
+    fit: "Fit"
+
+
+def learn(
+    settings: LabelledSettings,
+    out: Path,
+    parts: Parts,
+    make: "type[Classification]",
+    *,
+    answer: Answer,
+    resume: bool,
+    progress: bool,
+) -> Judged:
+    """Train the network, then its baseline, on a task of the class `make`, and judge both on the test part."""
+    import torch
+
+    # What can be refused is, before any training.
+    prepared = prepare(parts.training, settings)
+    test = prepared.part(parts.test)
+    task = make(prepared.part(parts.training), prepared.part(parts.validation), prepared.labels, noise=settings.noise)
+    sizes = prepared.table(settings)
+    own = network(settings.model, sizes, settings, answer)
+    other = None
+    if settings.baseline not in (NONE, settings.model):
+        other = network(settings.baseline, sizes, settings, "last" if task.each_step else "mean")
+
+    fit = fitted(own, task, settings, out=out, resume=resume, progress=progress)
+    said = {settings.model: logits(fit.cell, test.inputs, last=not task.each_step)}
+    if other is not None:
+        # It has no folder of its own: a run that is resumed trains it again.
+        trained = fitted(other, task, settings, progress=progress)
+        said = {settings.baseline: logits(trained.cell, test.inputs, last=not task.each_step), **said}
+    rows, confusion = judge(prepared, test, said)
+    return Judged(prepared, rows, confusion, test, [torch.softmax(one, 1) for one in said[settings.model]], fit)
+
+
+def judge(prepared: Prepared, part: "Part", said: "dict[str, list[Tensor]]") -> tuple[list[dict[str, Any]], list[list[int]]]:
+    """The table of scores, that of the most frequent label first, and the last network's confusion.
+
+    Args:
+        prepared:  of the networks.
+        part:      what was asked.
+        said:      network -> (T, C) or (1, C) for each sequence.
+    """
+    import torch
+
+    from carousel.data.classification import confusion, scores
+
+    truth = torch.cat([one.reshape(-1) for one in part.classes])
+    C = len(prepared.labels)
+    told = {f"always {prepared.usual}": torch.full_like(truth, prepared.labels.index(prepared.usual))}
+    told |= {name: torch.cat(answers).argmax(1) for name, answers in said.items()}
+    counts = {name: confusion(truth, answers, C) for name, answers in told.items()}
+    rows = [{"method": name, **scores(table)} for name, table in counts.items()]
+    return rows, list(counts.values())[-1].tolist()
+
+
+def streamed(
+    cell: "Cell", labels: Sequence[str], steps: "Callable[[str], Tensor]", restart: Callable[[], None] = lambda: None
+) -> Callable[[str], str]:
+    """A function from a line to a line of JSON: {"step", "label", "probability"} after the steps that the line holds.
+
+    A blank line begins a new sequence and answers with a blank one.
+
+    Args:
+        cell:     the network.
+        labels:   by class.
+        steps:    a line to the steps that it holds, (T, ...); InputError before anything has moved.
+        restart:  what is to be done, besides, where a new sequence begins.
+    """
+    import torch
+
+    from carousel.loop import Stepper
+
+    stepper, count = Stepper(cell), 0
+
+    def answer(line: str) -> str:
+        nonlocal count
+        if not line.strip():
+            stepper.state, count = None, 0
+            restart()
+            return ""
+        for x in steps(line):
+            y = stepper(x)
+            count += 1
+        chance, told = torch.softmax(y, 0).max(0)
+        return json.dumps({"step": count, "label": labels[int(told)], "probability": round(float(chance), 4)}, ensure_ascii=False)
+
+    return answer
+
+
+def step_of_numbers(line: str, size: int) -> "np.ndarray":
+    """(1, size) of a line of numbers apart by commas or spaces, or written as a JSON list."""
+    from carousel.data.sequences import as_numbers
+
+    texts = line.strip().strip("[]").replace(",", " ").split()
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        raise InputError(f"expected {size} numbers, apart by commas or spaces, got {line.strip()[:40]!r}") from None
+    if len(values) != size:
+        raise InputError(f"expected {size} numbers, got {len(values)}")
+    return as_numbers([values], "standard input")

@@ -1,0 +1,62 @@
+"""What the reports of classify and tag show besides the frame that every report has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+
+from carousel.report import plots
+from carousel.report.content import Content
+from carousel.report.results import Row, Table, number
+
+
+def labelled_content(title: str, model: str, rows: Sequence[Row], labels: Sequence[str], counts: Any, worst: Table) -> Content:
+    """The confusion matrix, the table of the most confident mistakes, and the scores in one sentence.
+
+    Args:
+        title:   of the report.
+        model:   the network's name in the rows.
+        rows:    as a job's `Result.rows` has them.
+        labels:  by class.
+        counts:  (C, C) how often each label, by row, was told to be each.
+        worst:   the mistakes.
+    """
+    table = np.array(counts)
+    with style.context(plots.STYLE):
+        figures = {"confusion": plots.svg(plots.confusion(table, labels))}
+    return Content(
+        title=title,
+        finding=_finding(model, rows, table),
+        monitor=("loss", "nats"),
+        loss_unit="nats",
+        values={"figures": figures, "worst": worst, "confused": _confused(table, labels), "asked_of": f"{table.sum():,}"},
+    )
+
+
+def mistakes_table(mistakes: Sequence[Row], where: Sequence[str]) -> Table:
+    """The columns `where` of each mistake, what it was and what was told, and how sure the network was."""
+    columns = [*where, "truth", "told", "probability"]
+    return Table(columns, [[*(str(one[name]) for name in columns[:-1]), f"{one['probability']:.3f}"] for one in mistakes])
+
+
+def _finding(model: str, rows: Sequence[Row], counts: np.ndarray) -> str:
+    accuracy = {row["method"]: row["accuracy"] for row in rows}
+    own = accuracy.pop(model)
+    rival = max(accuracy, key=lambda name: accuracy[name])
+    right, all_ = int(counts.trace()), int(counts.sum())
+    return (
+        f"{model} tells {right:,} of {all_:,} rightly, {number(own, [100])} %; the best baseline, {rival}, "
+        f"{number(accuracy[rival], [100])} %."
+    )
+
+
+def _confused(counts: np.ndarray, labels: Sequence[str]) -> str:
+    """The pair that is confused most, in a sentence; nothing where there is none."""
+    off = counts - np.diag(counts.diagonal())
+    if not off.any():
+        return "No label was taken for another."
+    truth, told = divmod(int(off.argmax()), len(labels))
+    return f"Most often confused: {labels[truth]}, told to be {labels[told]} {off[truth, told]:,} times of {counts[truth].sum():,}."
