@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 import carousel
 from carousel.cell import Cell
-from carousel.engine import BACKENDS
+from carousel.engine import BACKENDS, program
 from cell_table import CELLS, arguments, build, pick, plain_loop
 
 TOLERANCE = {torch.float64: {"rtol": 1e-11, "atol": 1e-12}, torch.float32: {"rtol": 1e-4, "atol": 1e-5}}
@@ -109,6 +109,29 @@ def test_gradients_are_finite_differences(name, backend):
 
     # gradcheck shifts the entries of these very tensors in place, one after the other.
     assert torch.autograd.gradcheck(outputs, tuple(seeds))
+
+
+@pytest.mark.parametrize("lengths", [None, (2, 6, 0, 6)], ids=["equal", "ragged"])
+@pytest.mark.parametrize("name", CELLS)
+def test_parts_of_the_time_axis_make_a_whole(name, lengths, monkeypatch):
+    """Native code takes long sequences in parts; here a part is a step, or two where sequences have ended."""
+    cell = build(name)
+    given = arguments(cell, 6, 4)
+    seeds = [leaf.requires_grad_() for leaf in pytree.tree_leaves(given) if leaf.is_floating_point()] + list(cell.parameters())
+
+    def everything():
+        generator = torch.Generator().manual_seed(2)
+        ends = None if lengths is None else torch.tensor(lengths)
+        result = carousel.scan(cell, **given, lengths=ends, generator=generator, return_states=True, backend="native")
+        leaves = [leaf for leaf in pytree.tree_leaves(result) if leaf.is_floating_point()]
+        total = sum((leaf * torch.linspace(1, 2, leaf.numel(), dtype=leaf.dtype).reshape(leaf.shape)).sum() for leaf in leaves)
+        gradients = torch.autograd.grad(total, seeds, allow_unused=True)
+        return leaves, [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(seeds, gradients, strict=True)]
+
+    expected = everything()
+    monkeypatch.setattr(program, "PART_BYTES", 1)
+    monkeypatch.setattr(program, "LEAST_PART", 4)
+    leaves_close(everything(), expected)
 
 
 @pytest.mark.parametrize("name", CELLS)

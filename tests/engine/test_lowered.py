@@ -8,7 +8,7 @@ import carousel
 from carousel import engine
 from carousel.cell import Cell, Stack
 from carousel.cells import GRU, LSTM
-from carousel.engine import lowered, plan, trace
+from carousel.engine import lowered, plan, program, trace
 from carousel.engine.call import Call
 from carousel.engine.distribute import Batched, Recurrence, Shift
 from carousel.errors import InputError
@@ -65,6 +65,17 @@ def test_a_delay_line_needs_no_loop():
     assert all(isinstance(stage, Shift) for stage in (*made.stages, *made.backward.stages))
     for lengths in (None, torch.tensor([1, 4, 0])):
         agree(everything(cell, "native", x64(4, 3, 2), lengths), everything(cell, "eager", x64(4, 3, 2), lengths))
+
+
+def test_what_no_part_keeps_takes_no_memory_over_all_steps(monkeypatch):
+    cell, made = LSTM(2, 5), []
+    monkeypatch.setattr(program.torch, "empty", lambda shape, **options: made.append(shape) or torch.zeros(shape, **options))
+    monkeypatch.setattr(program, "PART_BYTES", 1)
+    monkeypatch.setattr(program, "LEAST_PART", 3)
+    with torch.no_grad():
+        carousel.scan(cell, torch.randn(8, 3, 2), backend="native")
+    assert (3, 20) in made  # the gates' inputs of one step
+    assert (24, 20) not in made
 
 
 def test_weights_behind_a_mask_are_made_once():

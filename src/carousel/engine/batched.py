@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +17,15 @@ from torch.nn import functional as F
 
 from carousel.engine.ir import BINARY, UNARY, Op, Value
 
-Instruction = tuple[Callable[..., Tensor], tuple[Value, ...], Value]
-"""(function of tensors, the values it is given, the value it makes)."""
+
+class Instruction(NamedTuple):
+    """output = function(*inputs); or into(place, *inputs), which writes it to a place that is there already."""
+
+    function: Callable[..., Tensor]
+    inputs: tuple[Value, ...]
+    output: Value
+    into: Callable[..., object] | None
+
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **{kind: getattr(torch, kind) for kind in UNARY - {"softplus"}},
@@ -63,14 +70,30 @@ def instructions(ops: Iterable[Op], has_lead: Callable[[Value], bool], stopped: 
         flags = tuple(is_led(value) for value in op.values)
         led[op.output] = any(flags)
         call = Tensor.detach if op.output in stopped else _call(op, flags)
-        made.append((call, op.values, op.output))
+        made.append(Instruction(call, op.values, op.output, _into(op, flags)))
     return made
 
 
-def run(made: Iterable[Instruction], env: dict[Value, Tensor]) -> None:
-    """Run instructions in order; env holds what they read and gets what they make."""
-    for function, inputs, output in made:
-        env[output] = function(*[env[value] for value in inputs])
+def run(made: Iterable[Instruction], env: dict[Value, Tensor], place: Callable[[Value], Tensor] | None = None) -> None:
+    """Run instructions in order; env holds what they read and gets what they make, at `place` where it can be."""
+    for function, inputs, output, into in made:
+        given = [env[value] for value in inputs]
+        if into is None or place is None:
+            env[output] = function(*given)
+        else:
+            env[output] = place(output)
+            into(env[output], *given)
+
+
+def _into(op: Op, led: tuple[bool, ...]) -> Callable[..., object] | None:
+    """The products of many rows with one matrix, as functions (place, ...)."""
+    if op.kind == "matvec" and led == (False, True):
+        if op.attributes["transposed"]:
+            return lambda place, matrix, x: torch.mm(x, matrix, out=place)
+        return lambda place, matrix, x: torch.mm(x, matrix.t(), out=place)
+    if op.kind == "linear" and led == (False, True, False):
+        return lambda place, matrix, x, bias: torch.addmm(bias, x, matrix.t(), out=place)
+    return None
 
 
 def _call(op: Op, led: tuple[bool, ...]) -> Callable[..., Tensor]:
@@ -128,6 +151,10 @@ def _matvec(output: Value, attributes: Any, led: Any) -> Callable[..., Tensor]:
     if attributes["transposed"]:
         return lambda matrix, x: x @ matrix
     return lambda matrix, x: F.linear(x, matrix)
+
+
+def _linear(output: Value, attributes: Any, led: Any) -> Callable[..., Tensor]:
+    return lambda matrix, x, bias: F.linear(x, matrix, bias)
 
 
 def _matmul(output: Value, attributes: Any, led: Any) -> Callable[..., Tensor]:
@@ -256,6 +283,7 @@ _CALLS: dict[str, Maker] = {
     "argmax": _along(torch.argmax),
     "argmin": _along(torch.argmin),
     "matvec": _matvec,
+    "linear": _linear,
     "matmul": _matmul,
     "outer": _outer,
     "reshape": _reshape,

@@ -118,7 +118,7 @@ def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> t
     )
     initial = [rows.pack_rows(leaf) for leaf in state]
     for stage in lowered.prelude:
-        stage(env, {}, rows)
+        stage(env, {}, rows, None)
     arguments = [env[value] for value in lowered.arguments]
 
     grad = torch.is_grad_enabled()

@@ -7,8 +7,10 @@ padding is nowhere. With equal lengths it is (T, B) flattened, and nothing is co
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -32,6 +34,28 @@ class Packing:
     total: int
     order: Tensor | None
     lengths: Tensor | None
+
+    def parts(self, entries: int) -> list[tuple[slice, Packing]]:
+        """Runs of steps, about so many entries each: where they stand on the packed axis, and their own packing.
+
+        All have the B rows; in a part's packing a row that has ended before has length 0.
+        """
+        if self.total < 2 * entries:
+            return [(slice(0, self.total), self)]
+        bounds = [0]
+        offsets = self.offsets.tolist()
+        while bounds[-1] < self.steps:
+            at = max(bisect_right(offsets, offsets[bounds[-1]] + entries) - 1, bounds[-1] + 1)
+            bounds.append(min(at, self.steps))
+        return [(slice(offsets[a], offsets[b]), self._part(a, b)) for a, b in pairwise(bounds)]
+
+    def _part(self, start: int, stop: int) -> Packing:
+        steps = stop - start
+        if self.order is None or self.lengths is None:
+            return _equal(steps, self.batch)
+        offsets = self.offsets[start : stop + 1] - self.offsets[start]
+        lengths = (self.lengths - start).clamp(0, steps)
+        return Packing(steps, self.batch, offsets, self.counts[start:stop], int(offsets[-1]), self.order, lengths)
 
     def pack_steps(self, x: Tensor) -> Tensor:
         """(T, B, ...) to (N, ...)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+import sys
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,18 +12,85 @@ from torch import Tensor
 
 from carousel.engine import batched
 from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
-from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Loop, Value
+from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Loop, Op, Value
 from carousel.engine.packing import Packing
-from carousel.engine.plan import Plan, prelude_of
+from carousel.engine.plan import Backward, Plan, prelude_of
 from carousel.engine.totals import compute
 
 LoopRunner = Callable[[Sequence[Tensor], Packing], None]
 """Runs a loop on its buffers, in the order that `Loop` gives, on the rows of a packing."""
 
 Env = dict[Value, Tensor]
-Stager = Callable[[Env, Env, Packing], None]
+Stager = Callable[[Env, Env, Packing, "Memory | None"], None]
 """A stage made ready: reads and extends the environment. The second one has, by the `before` of each carry, (B, ...)
-what the first step reads; and afterwards what the last step gave."""
+what the first step reads; and afterwards what the last step gave. The memory is for stages over steps."""
+
+PART_BYTES = 4 * 2**20
+LEAST_PART = 512
+"""A part of the time axis has about so many bytes in values that do not outlive it, but so many rows at least: it is
+read again while it is in a cache, and its memory is used again by the next part (new memory costs more than the arithmetic)."""
+
+
+class Memory:
+    """Where the values of a run stand: what outlives a part of the time axis over all of it, the rest where each part has it.
+
+    Args:
+        packing:  of all rows and steps.
+        parts:    of the time axis.
+        lasting:  values wanted for all rows and steps.
+    """
+
+    def __init__(self, packing: Packing, parts: Sequence[tuple[slice, Packing]], lasting: Container[Value]) -> None:
+        self.whole: Env = {}
+        self._packing, self._lasting = packing, lasting
+        self._one = len(parts) == 1
+        self._most = max(rows.total for _, rows in parts)
+        self._scratch: Env = {}
+        self._histories: Env = {}
+        self._here = slice(0, 0)
+
+    def enter(self, here: slice) -> None:
+        """Go to a part, by its place on the packed axis."""
+        self._here = here
+
+    def place(self, value: Value) -> Tensor:
+        """Uninitialised memory for a value of this part's rows and steps."""
+        if value in self._lasting:
+            return self._all(value)[self._here]
+        if value not in self._scratch:
+            self._scratch[value] = torch.empty((self._most, *value.shape), dtype=value.dtype)
+        return self._scratch[value][: self._here.stop - self._here.start]
+
+    def history(self, carry: Carry, initial: Tensor) -> Tensor:
+        """(B + n, ...) for the first state, set already, and the results of this part's steps."""
+        B, n = len(initial), self._here.stop - self._here.start
+        # With equal lengths a part's first state is where the last part's results end.
+        together = self._packing.order is None and (carry.before in self._lasting or carry.after in self._lasting)
+        if carry.before not in self._histories:
+            entries = self._packing.total if together else self._most
+            self._histories[carry.before] = initial.new_empty((B + entries, *initial.shape[1:]))
+        start = self._here.start if together else 0
+        history = self._histories[carry.before][start : start + B + n]
+        if not (together and start):
+            history[:B] = initial
+        if together:
+            self.whole[carry.after] = self._histories[carry.before][B:]
+            self.whole[carry.before] = self._histories[carry.before][: self._packing.total]
+        return history
+
+    def keep(self, value: Value, tensor: Tensor) -> None:
+        """Take what this part has of a lasting value."""
+        if self._one:
+            self.whole[value] = tensor
+            return
+        place = self._all(value)[self._here]
+        if place.data_ptr() != tensor.data_ptr():
+            place.copy_(tensor)
+
+    def _all(self, value: Value) -> Tensor:
+        if value not in self.whole:
+            self.whole[value] = torch.empty((self._packing.total, *value.shape), dtype=value.dtype)
+        return self.whole[value]
 
 
 @dataclass(frozen=True)
@@ -29,6 +98,7 @@ class Program:
     """A plan made ready to run.
 
     forward, invariant, backward, closing: its stages.
+    passing: bytes of an entry in values that do not outlive a part of the time axis, forward and backward.
     """
 
     plan: Plan
@@ -36,20 +106,31 @@ class Program:
     invariant: tuple[Stager, ...]
     backward: tuple[Stager, ...]
     closing: tuple[Stager, ...]
+    passing: tuple[int, int]
 
     def run_forward(
         self, arguments: Sequence[Tensor], initial: Sequence[Tensor], packing: Packing, return_states: bool
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
         """(outputs (N, ...), final states (B, ...), states after each step (N, ...) if wanted, what backward needs)."""
-        plan = self.plan
-        env = dict(plan.graph.constants)
-        env.update(zip(plan.arguments, arguments, strict=True))
+        plan, lead = self.plan, self.plan.graph.lead
+        given = dict(zip(plan.arguments, arguments, strict=True))
         carried = {carry.before: tensor for carry, tensor in zip(plan.carries, initial, strict=True)}
-        for stage in self.forward:
-            stage(env, carried, packing)
+        lasting = _lasting(plan, return_states)
+        parts = packing.parts(_entries(self.passing[0]))
+        memory = Memory(packing, parts, lasting)
+        env: Env = {}
+        for here, rows in parts:
+            memory.enter(here)
+            env = {**plan.graph.constants, **_within(given, here, lead)}
+            for stage in self.forward:
+                stage(env, carried, rows, memory)
+            for value in lasting:
+                memory.keep(value, env[value])
+        env.update(given)
+        env.update(memory.whole)
 
         def at_all_steps(value: Value) -> Tensor:
-            return _spread(env[value], plan.graph.lead[value], packing)
+            return _spread(env[value], lead[value], packing)
 
         outputs = [at_all_steps(value) for value in plan.graph.outputs]
         states = [at_all_steps(value) for value in plan.graph.new_state] if return_states else []
@@ -67,19 +148,32 @@ class Program:
         """(gradients of the arguments, gradients of the initial states), None where there is none."""
         plan, backward = self.plan, self.plan.backward
         assert backward is not None
-        env = {**plan.graph.constants, **backward.constants}
-        env.update(zip(plan.arguments, arguments, strict=True))
-        env.update(zip(plan.saved, saved, strict=True))
-        env.update((value, tensor) for value, tensor in zip(backward.outputs, d_outputs, strict=True) if value is not None)
+        given = dict(zip((*plan.arguments, *plan.saved), (*arguments, *saved), strict=True))
+        given.update((value, tensor) for value, tensor in zip(backward.outputs, d_outputs, strict=True) if value is not None)
         # d_states is empty where the states after each step are not given out; then no value asks for it.
-        env.update((value, tensor) for value, tensor in zip(backward.states, d_states, strict=False) if value is not None)
+        given.update((value, tensor) for value, tensor in zip(backward.states, d_states, strict=False) if value is not None)
         carried = {carry.before: tensor for carry, tensor in zip(backward.carries, d_final, strict=True) if carry is not None}
-        for stage in (*self.invariant, *self.backward):
-            stage(env, carried, packing)
-        for total in backward.totals:
-            env[total.output] = compute(total, packing)(*(env[value] for value in total.inputs))
+        parts = packing.parts(_entries(self.passing[1]))
+        lasting = _gradients_of_steps(backward)
+        memory = Memory(packing, parts, lasting)
+        fixed: Env = {**plan.graph.constants, **backward.constants}
+        fixed.update((value, tensor) for value, tensor in given.items() if backward.lead[value] != STEP)
+        for stage in self.invariant:
+            stage(fixed, carried, packing, None)
+        totals: Env = {}
+        for here, rows in reversed(parts):
+            memory.enter(here)
+            env = {**fixed, **_within(given, here, backward.lead)}
+            for stage in self.backward:
+                stage(env, carried, rows, memory)
+            for value in lasting:
+                memory.keep(value, env[value])
+            for total in backward.totals:
+                inputs = [env[value] for value in total.inputs]
+                totals[total.output] = compute(total, rows, totals.get(total.output), inputs)
+        env = {**fixed, **given, **memory.whole, **totals}
         for stage in self.closing:
-            stage(env, carried, packing)
+            stage(env, carried, packing, None)
         gradients: list[Tensor | None] = []
         for value, tensor, needed in zip(plan.arguments, arguments, backward.needing, strict=True):
             if value in backward.gradients:
@@ -89,9 +183,31 @@ class Program:
         return gradients, [None if carry is None else carried[carry.before] for carry in backward.carries]
 
 
+def _entries(passing: int) -> int:
+    """How many entries a part of the time axis has, about."""
+    return max(PART_BYTES // passing, LEAST_PART) if passing else sys.maxsize
+
+
+def _within(given: Env, here: slice, lead: Mapping[Value, int]) -> Env:
+    """The tensors, those over all rows and steps cut to a part."""
+    return {value: tensor[here] if lead[value] == STEP else tensor for value, tensor in given.items()}
+
+
+def _lasting(plan: Plan, return_states: bool) -> list[Value]:
+    """What the stages forward make that outlives a part of the time axis."""
+    lead = plan.graph.lead
+    wanted = [*plan.saved, *plan.graph.outputs, *(plan.graph.new_state if return_states else ())]
+    return [value for value in dict.fromkeys(wanted) if lead[value] == STEP and value not in plan.arguments]
+
+
+def _gradients_of_steps(backward: Backward) -> list[Value]:
+    """What the stages backward make that outlives a part."""
+    return [value for value in dict.fromkeys(backward.gradients.values()) if backward.lead[value] == STEP]
+
+
 def make_prelude(graph: Graph) -> tuple[Stager, ...]:
     """What depends on weights, context and a sequence's noise only."""
-    return tuple(_batched(stage, graph.lead, graph.stopped) for stage in prelude_of(graph))
+    return tuple(_batched(stage, stage.ops, graph.lead, graph.stopped) for stage in prelude_of(graph))
 
 
 def make_program(plan: Plan, compile_loop: Callable[[Loop], LoopRunner]) -> Program:
@@ -99,24 +215,64 @@ def make_program(plan: Plan, compile_loop: Callable[[Loop], LoopRunner]) -> Prog
     backward = plan.backward
     lead = plan.graph.lead if backward is None else backward.lead
 
-    def ready(stages: Sequence[Stage], reverse: bool = False) -> tuple[Stager, ...]:
-        made = []
+    def ready(stages: Sequence[Stage], wanted: Iterable[Value], reverse: bool = False) -> tuple[tuple[Stager, ...], int]:
+        """The stages, and how many bytes of an entry they make that nobody reads after them."""
+        wanted = set(wanted)
+        readers = Counter(value for stage in stages for value in _read(stage)) + Counter(wanted)
+        made: list[Stager] = []
+        passing = 0
         for stage in stages:
             if isinstance(stage, Batched):
-                made.append(_batched(stage, lead, plan.graph.stopped))
+                ops = _with_biases(stage.ops, lead, readers)
+                made.append(_batched(stage, ops, lead, plan.graph.stopped))
+                passing += sum(_bytes(op.output) for op in ops if op.kind in ("matvec", "linear") and op.output not in wanted)
             elif isinstance(stage, Shift):
                 made.append(_shift(stage.carry, lead, reverse))
             else:
                 made.append(_recurrence(stage, compile_loop(stage.loop)))
-        return tuple(made)
+                passing += sum(_bytes(value) for value in stage.loop.written if value not in wanted)
+        return tuple(made), passing
 
+    forward, passing = ready(plan.stages, _lasting(plan, return_states=False))
+    if backward is None:
+        return Program(plan, forward, (), (), (), (passing, 0))
+    stages, passing_backward = ready(backward.stages, _gradients_of_steps(backward), reverse=True)
     return Program(
         plan=plan,
-        forward=ready(plan.stages),
-        invariant=() if backward is None else ready(backward.invariant),
-        backward=() if backward is None else ready(backward.stages, reverse=True),
-        closing=() if backward is None else ready(backward.closing),
+        forward=forward,
+        invariant=ready(backward.invariant, ())[0],
+        backward=stages,
+        closing=ready(backward.closing, ())[0],
+        passing=(passing, passing_backward),
     )
+
+
+def _read(stage: Stage) -> list[Value]:
+    """The values that a stage reads, as often as it does."""
+    if isinstance(stage, Batched):
+        return [value for op in stage.ops for value in op.values]
+    if isinstance(stage, Shift):
+        return [stage.carry.after]
+    return [*stage.loop.shared, *stage.loop.per_row, *stage.loop.per_step]
+
+
+def _bytes(value: Value) -> int:
+    return batched.size(value) * value.dtype.itemsize
+
+
+def _with_biases(ops: Sequence[Op], lead: Mapping[Value, int], readers: Mapping[Value, int]) -> list[Op]:
+    """The operations, a bias added while its product is made: as "linear" (W, x, b), which batched.py alone knows."""
+    products = {op.output: op for op in ops if op.kind == "matvec" and not op.attributes["transposed"] and readers[op.output] == 1}
+    fused: list[Op] = []
+    for op in ops:
+        if op.kind == "add" and len(op.values) == 2:
+            for product, bias in (op.values, op.values[::-1]):
+                if product in products and lead[bias] == SHARED and bias.shape == product.shape:
+                    fused = [other for other in fused if other.output != product]
+                    op = Op("linear", (*products[product].inputs, bias), op.output, line=op.line)
+                    break
+        fused.append(op)
+    return fused
 
 
 def _spread(tensor: Tensor, lead: int, packing: Packing) -> Tensor:
@@ -126,27 +282,24 @@ def _spread(tensor: Tensor, lead: int, packing: Packing) -> Tensor:
     return packing.spread(tensor) if lead == ROW else tensor.expand(packing.total, *tensor.shape)
 
 
-def _batched(stage: Batched, lead: Mapping[Value, int], stopped: Container[Value]) -> Stager:
-    made = batched.instructions(stage.ops, lambda value: lead[value] != SHARED, stopped)
-    inside = {op.output for op in stage.ops}
-    rows = (
-        {value for op in stage.ops for value in op.values if value not in inside and lead[value] == ROW}
-        if stage.lead == STEP
-        else set()
-    )
+def _batched(stage: Batched, ops: Sequence[Op], lead: Mapping[Value, int], stopped: Container[Value]) -> Stager:
+    made = batched.instructions(ops, lambda value: lead[value] != SHARED, stopped)
+    inside = {op.output for op in ops}
+    over_steps = stage.lead == STEP
+    rows = {value for op in ops for value in op.values if over_steps and value not in inside and lead[value] == ROW}
 
-    def run(env: Env, carried: Env, packing: Packing) -> None:
+    def run(env: Env, carried: Env, packing: Packing, memory: Memory | None) -> None:
         own = {value: env[value] for value in rows}
         for value in rows:
             env[value] = packing.spread(env[value])
-        batched.run(made, env)
+        batched.run(made, env, memory.place if memory is not None and over_steps else None)
         env.update(own)
 
     return run
 
 
 def _shift(carry: Carry, lead: Mapping[Value, int], reverse: bool) -> Stager:
-    def run(env: Env, carried: Env, packing: Packing) -> None:
+    def run(env: Env, carried: Env, packing: Packing, memory: Memory | None) -> None:
         after = _spread(env[carry.after], lead[carry.after], packing)
         initial = carried[carry.before]
         if reverse:
@@ -154,7 +307,7 @@ def _shift(carry: Carry, lead: Mapping[Value, int], reverse: bool) -> Stager:
             carried[carry.before] = packing.first(after, initial)
         else:
             env[carry.before] = packing.before(torch.cat([initial, after]))
-            carried[carry.before] = packing.last(after, initial)
+            carried[carry.before] = packing.last(after, initial).clone()  # its memory is the next part's
 
     return run
 
@@ -166,7 +319,8 @@ def _recurrence(stage: Recurrence, run_loop: LoopRunner) -> Stager:
 
     befores = [carry.before for carry in loop.carried]
 
-    def run(env: Env, carried: Env, packing: Packing) -> None:
+    def run(env: Env, carried: Env, packing: Packing, memory: Memory | None) -> None:
+        assert memory is not None
         buffers = [env[value].contiguous() for value in given]
         initial = {before: carried[before] for before in befores}
         for before in befores:
@@ -176,11 +330,10 @@ def _recurrence(stage: Recurrence, run_loop: LoopRunner) -> Stager:
         for value in loop.written:
             if value in histories:
                 before = histories[value].before
-                history[before] = initial[before].new_empty((packing.batch + packing.total, *value.shape))
-                history[before][: packing.batch] = initial[before]
+                history[before] = memory.history(histories[value], initial[before])
                 written[value] = history[before][packing.batch :]
             else:
-                written[value] = torch.empty((packing.total, *value.shape), dtype=value.dtype)
+                written[value] = memory.place(value)
         run_loop([*buffers, *(carried[before] for before in befores), *written.values()], packing)
         env.update(written)
         for carry in stage.histories:
