@@ -100,3 +100,18 @@ def test_a_long_unit_is_cut_and_large_numbers_stand_in_full() -> None:
     (axes,) = figure.axes
     assert axes.get_ylabel() == f"mean absolute error\n({'a' * 26}…"
     assert axes.yaxis.get_major_formatter().format_data(4e6) == "4,000,000"
+
+
+def test_confusion_shows_the_counts_and_colours_by_share_of_the_row() -> None:
+    counts = np.array([[30, 10], [0, 5]])
+    figure = plots.confusion(counts, ["up", "a very long label"])
+    axes, bar = figure.axes
+    np.testing.assert_allclose(axes.collections[0].get_array(), [[0.75, 0.25], [0, 1]])
+    assert {(text.get_text(), *text.get_position()) for text in axes.texts} == {("30", 0.5, 0.5), ("10", 1.5, 0.5), ("5", 1.5, 1.5)}
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["up", "a very long…"]
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("told", "truth", "share of row")
+
+
+def test_confusion_of_many_labels_has_colours_alone() -> None:
+    figure = plots.confusion(np.eye(40, dtype=int), [str(n) for n in range(40)])
+    assert not figure.axes[0].texts

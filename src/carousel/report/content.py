@@ -16,6 +16,7 @@ class Content:
         monitor:    (name, unit) of the validation figure that the weights were chosen by, as in metrics.jsonl.
         loss_unit:  the unit of the training loss.
         values:     what the template of the job, ``templates/<job>.html.j2``, shows besides.
+        shown:      (name, unit) of another validation figure to draw beside the loss; None for the monitor.
     """
 
     title: str
@@ -23,3 +24,4 @@ class Content:
     monitor: tuple[str, str]
     loss_unit: str
     values: dict[str, Any]
+    shown: tuple[str, str] | None = None

@@ -99,15 +99,17 @@ def _write(path: Path, template: str, **content: Any) -> Path:
 
 
 def _learning_curves(run: Path, own: Content) -> Figure:
-    """Loss of both splits and what the weights were chosen by, as metrics.jsonl has them, with the point that was kept."""
-    measure, unit = own.monitor
+    """Loss of both splits and what tells most besides, as metrics.jsonl has them, with the point that was kept."""
+    chosen_by, _ = own.monitor
+    measure, unit = own.shown or own.monitor
     path = run / "metrics.jsonl"
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             metric = json.loads(line)
             curves.setdefault((metric["split"], metric["name"]), []).append((metric["sequences"], metric["value"]))
-        kept = min(curves["validation", measure], key=lambda point: point[1])
+        kept_at = min(curves["validation", chosen_by], key=lambda point: point[1])[0]
+        kept = kept_at, dict(curves["validation", measure])[kept_at]
         panels = {("loss", own.loss_unit): {split: [curves[split, "loss"]] for split in ("train", "validation")}}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the metrics of a run: {error}") from None

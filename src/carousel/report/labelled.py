@@ -33,6 +33,7 @@ def labelled_content(title: str, model: str, rows: Sequence[Row], labels: Sequen
         monitor=("loss", "nats"),
         loss_unit="nats",
         values={"figures": figures, "worst": worst, "confused": _confused(table, labels), "asked_of": f"{table.sum():,}"},
+        shown=("accuracy", "%"),
     )
 
 
