@@ -24,7 +24,7 @@ class Task:
     input_size: int | None
     output_size: int
 
-    def loss(self, y: Tensor, target: Tensor) -> Tensor:
+    def loss(self, y: Tensor, target: Any) -> Tensor:
         """The loss of one step of one sequence, a scalar tensor."""
         raise NotImplementedError
 

@@ -1,5 +1,6 @@
 """Series read from CSV files: what is accepted, and that everything else is one clear line."""
 
+import gzip
 import math
 import string
 from datetime import date, timedelta
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carousel.data import example, read_series
+from carousel.data import example, read_series, read_table, series_of
+from carousel.data.csv import gaps, joined
 from carousel.errors import InputError
 
 
@@ -53,6 +55,76 @@ def test_a_named_column_of_numbers_is_a_time(csv):
     assert read_series(csv("t,x\n1.5,1\n2,2\n10,3\n"), "x", time="t").times == ["1.5", "2", "10"]
 
 
+def test_gaps_are_nan(csv):
+    series = read_series(csv("a,x\n1,\n2,1\n3,NA\n4,nan\n5,2\n6,n/a\n"), "x")
+    np.testing.assert_array_equal(series.values, [np.nan, 1, np.nan, np.nan, 2, np.nan])
+    assert gaps(series.values) == (4, 2)
+    assert gaps(np.array([1.0])) == (0, 0)
+    np.testing.assert_array_equal(series.filled().values, [np.nan, 1, 1, 1, 2, 2])
+
+
+def test_a_date_in_several_columns(csv):
+    path = csv("year,month,day,hour,x\n2010,1,1,23,1\n2010,1,2,0,2\n")
+    series = read_series(path, "x", ("year", "month", "day", "hour"))
+    assert series.times == ["2010-01-01 23:00", "2010-01-02 00:00"]
+    assert series.time_name == "year month day hour"
+    assert np.diff(series.moments) == [3600]
+    assert read_series(path, "x", ("year", "month", "day", "hour")[:3]).times == ["2010-01-01", "2010-01-02"]
+    series = read_series(csv("d,t,x\n2010-01-01,23:30,1\n2010-01-02,00:00,2\n"), "x", ("d", "t"))
+    assert series.times == ["2010-01-01 23:30", "2010-01-02 00:00"]
+    assert read_series(csv("y,m,x\n2010,12,1\n2011,1,2\n"), "x", ("y", "m")).times == ["2010-12", "2011-01"]
+
+
+def test_series_told_apart_by_a_column_whose_rows_may_alternate(csv):
+    table = read_table(csv("day,shop,x,wind\n2001-01-01,b,1,NW\n2001-01-01,a,2,SE\n2001-01-02,b,3,\n"))
+    b, a = series_of(table, "x", id="shop", columns=["wind"])
+    assert (b.id, b.values.tolist(), b.times, b.columns) == ("b", [1, 3], ["2001-01-01", "2001-01-02"], {"wind": ["NW", ""]})
+    assert (a.id, a.values.tolist()) == ("a", [2])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("day,shop,x\n1,a,1\n1,b,1\n1,a,1\n", "row 4, column 'day': the time '1' stands in row 2 already"),
+        ("day,shop,x\n2,a,1\n1,b,1\n1,a,1\n", "row 4, column 'day': '1' is before row 2; sort the rows by time"),
+        ("day,shop,x\n2,a,1\n1,,1\n", "row 3, column 'shop': empty; expected the name of a series"),
+    ],
+)
+def test_bad_rows_of_many_series_are_named(csv, text, message):
+    with pytest.raises(InputError) as error:
+        series_of(read_table(csv(text)), "x", "day", id="shop")
+    assert str(error.value).endswith(message)
+
+
+def test_a_covariate_s_kind_is_that_of_its_first_cell(csv):
+    table = read_table(csv("x,wind,rain\n1,NA,\n2,NW,0.5\n3,7,2\n"))
+    (series,) = series_of(table, "x", columns=["wind", "rain"])
+    assert series.columns["wind"] == ["", "NW", "7"]
+    np.testing.assert_array_equal(series.columns["rain"], [np.nan, 0.5, 2])
+    with pytest.raises(InputError, match="row 3, column 'wind': expected a number, got 'NW'"):
+        series_of(table, "x", columns=["wind"], texts=[])
+    with pytest.raises(InputError, match="row 4, column 'rain': expected a number, got 'much'"):
+        series_of(read_table(csv("x,rain\n1,\n2,0.5\n3,much\n")), "x", columns=["rain"])
+
+
+def test_a_packed_file_is_read_as_it_stands(tmp_path):
+    path = tmp_path / "series.csv.gz"
+    path.write_bytes(gzip.compress(b"x\n1\n2\n"))
+    assert read_series(path, "x").values.tolist() == [1, 2]
+    path.write_bytes(gzip.compress(b"x\n1\n2\n")[:-9])
+    with pytest.raises(InputError, match="damaged or cut off"):
+        read_series(path, "x")
+
+
+def test_parts_of_a_series_join_again(csv):
+    (series,) = series_of(read_table(csv("d,x,wind,rain\n1,1,N,5\n2,2,S,6\n4,3,N,7\n")), "x", "d", columns=["wind", "rain"])
+    again = joined(series.cut(1), series.cut(None, 1))
+    assert again.times == series.times
+    assert again.columns["wind"] == ["N", "S", "N"]
+    for one, other in ((again.values, series.values), (again.moments, series.moments), (again.columns["rain"], [5, 6, 7])):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("text", "target", "time", "message"),
     [
@@ -61,9 +133,6 @@ def test_a_named_column_of_numbers_is_a_time(csv):
         ("x\n1\n2,5\n", "x", None, "not a CSV table"),
         ("x\n1\ntwo\n3\n", "x", None, "row 3, column 'x': expected a number, got 'two'"),
         ("x\n1\n2\ninf\n", "x", None, "row 4, column 'x': expected a number, got 'inf'"),
-        ("a,x\n1,1\n2,\n3,3\n", "x", None, "row 3, column 'x': no value ('')"),
-        ("x\n1\nNA\n3\n", "x", None, "row 3, column 'x': no value ('NA')"),
-        ("x\n1\n\n3\n", "x", None, "row 3, column 'x': no value ('')"),
         ("", "x", None, "the file is empty"),
         ("\n,\n", "x", None, "not a CSV table"),
         (",\n,\n", "x", None, "the file is empty"),
@@ -74,6 +143,10 @@ def test_a_named_column_of_numbers_is_a_time(csv):
         ("d,x\n2001-02,1\n2001-01,2\n", "x", None, "row 3, column 'd': '2001-01' is before the row above; sort"),
         ("d,x\n2001-02,1\n2001-13,2\n", "x", None, "row 3, column 'd': expected an ISO date, as in the first row, got '2001-13'"),
         ("d,x\nMay,1\n", "x", "d", "row 2, column 'd': expected an ISO date or a number, got 'May'"),
+        ("y,m,x\n2001,1,1\n2001,13,2\n", "x", ("y", "m"), "row 3, columns 'y', 'm': expected whole numbers for year, month or"),
+        ("y,m,x\n2001,1,1\n2001,1.5,2\n", "x", ("y", "m"), "row 3, columns 'y', 'm': expected whole numbers for year, month or"),
+        ("a,b,c,d,e,f,g,x\n1,1,1,1,1,1,1,1\n", "x", tuple("abcdefg"), "expected at most 6 columns of times"),
+        ("d,t,x\n2001-01-01,9:00,1\n", "x", ("d", "t"), "row 2, columns 'd', 't': expected an ISO date"),
         ("d,x\n1,1\n,2\n", "x", "d", "row 3, column 'd': expected an ISO date or a number, got ''"),
     ],
 )
@@ -104,15 +177,20 @@ _TABLE = st.lists(st.lists(_CELL, min_size=1, max_size=4).map(",".join), max_siz
 def test_whatever_the_file_holds_it_is_a_series_or_an_input_error(tmp_path: Path, content: bytes):
     path = tmp_path / "any.csv"
     path.write_bytes(content)
-    for target, time in (("x", None), ("x", "t"), ("", None)):
+    for target, time, id, columns in (
+        ("x", None, None, ()),
+        ("x", "t", None, ()),
+        ("x", ("t", "x"), "t", ("t",)),
+        ("", None, None, ()),
+    ):
         try:
-            series = read_series(path, target, time)
+            series = series_of(read_table(path), target, time, id=id, columns=columns)[0]
         except InputError as error:
             lines = str(error).splitlines()
             if len(lines) != 1:
                 pytest.fail(f"expected one line, got {lines}")
         else:
-            assert np.isfinite(series.values).all()
+            assert not np.isinf(series.values).any()
             assert len(series.values) == len(series.times) > 0
 
 

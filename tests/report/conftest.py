@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from carousel.jobs.forecast import Result, Settings
+from carousel.jobs.forecast import Held, Result, Settings, keep
 
 NAME = 'Spots <b>&"US$_2" | x'
 """A column name with what HTML, Markdown and mathematical text would trip over."""
@@ -27,14 +26,13 @@ def finished_run(tmp_path: Path) -> Path:
     own = ahead + 1.0
     own[10] += 6.0
     forecasts = {"naive": ahead + 2.0, "gru": own}
-    settings = Settings(tmp_path / "sun & moon.csv", target=NAME, model="gru", horizon=3)
+    settings = Settings(tmp_path / "sun & moon.csv", target=NAME, model="gru", horizon=3, baseline="none")
     result = Result(
         rows=[{"method": "naive", "MAE": 2.0, "RMSE": 2.0, "MASE": 1.0}, {"method": "gru", "MAE": 1.2, "RMSE": 1.6, "MASE": 0.6}],
         name=NAME,
         time_name="Month",
-        times=months,
-        truth=truth,
-        forecasts=forecasts,
+        notes=[],
+        held=[Held("", months, truth, {name: forecast[..., None] for name, forecast in forecasts.items()})],
         seconds=4.2,
         sequences=640,
         stopped="the budget was used",
@@ -43,7 +41,7 @@ def finished_run(tmp_path: Path) -> Path:
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.toml").write_text(tomli_w.dumps({"settings": settings.table()}))
-    (run / "result.json").write_text(json.dumps(asdict(result), default=lambda array: array.tolist()))
+    keep(run, {"input_size": 1, "output_size": 3}, result)
     metrics = [("train", "loss", 0.9), ("validation", "loss", 1.0), ("validation", "MAE", 3.0)]
     lines = [
         {"step": step, "sequences": 32 * step, "seconds": 0.1 * step, "split": split, "name": name, "value": value / (1 + step)}

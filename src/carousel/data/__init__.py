@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from carousel.data.csv import Series, read_series
+from carousel.data.csv import Series, Table, read_series, read_table, series_of
 from carousel.errors import InputError
 
-__all__ = ["Series", "example", "read_series"]
+__all__ = ["Series", "Table", "example", "read_series", "read_table", "series_of"]
 
 _EXAMPLES = {"sunspots": "sunspots.csv"}
 

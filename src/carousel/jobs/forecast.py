@@ -1,15 +1,21 @@
-"""A forecast of one column of a CSV file: train a network, try it on the held-back end, keep the result.
+"""Forecasts of a column of a CSV file: train a network, try it on the held-back end, keep the result, use it.
 
-The run folder is that of `carousel.train.fit`, with `result.json` beside it.
+The run folder is that of `carousel.train.fit`; ``baseline`` in it is that of the network trained beside it, and
+``forecasts.npz`` holds the arrays of the result.
 """
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, asdict, dataclass
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carousel.errors import InputError
+from carousel.files import write_aside
 from carousel.jobs import run
 from carousel.jobs.settings import TrainSettings
 
@@ -17,7 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from carousel.cell import Cell
-    from carousel.data.forecast import Forecast
+    from carousel.data import Series
+    from carousel.data.forecast import Forecast, Prepared, Track, Values
+    from carousel.train import Fit
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,18 @@ class Settings(TrainSettings):
     _: KW_ONLY
     target: str
     """The column to forecast."""
-    time: str | None = None
-    """The column of times. [default: the first column of dates, if any]"""
+    time: tuple[str, ...] | None = None
+    """The column of times, or several: a date and a time, or year month day hour. [default: the first column of dates, if any]"""
+    id: str | None = None
+    """The column that tells many series in the file apart. [default: it is one series]"""
+    covariates: tuple[str, ...] = ()
+    """Columns that the network reads too, numbers or texts, as they are known up to now."""
+    known: tuple[str, ...] = ()
+    """Columns known ahead too: it also reads their values of the steps to come."""
+    calendar: bool = False
+    """Tell the network the hour of the day, the day of the week and the day of the year."""
+    quantiles: tuple[float, ...] = ()
+    """Levels to forecast, for intervals, such as 0.1 0.5 0.9. [default: the value alone]"""
     horizon: int = 12
     """How many steps ahead."""
     season: int | None = None
@@ -40,24 +58,48 @@ class Settings(TrainSettings):
     history: int = 24
     """Values before a forecast that counts in training, at least."""
     validation: float = 0.15
-    """Share of the series, before the test part, that training is watched on."""
+    """Share of each series, before the test part, that training is watched on."""
     test: float = 0.15
-    """Share of the series held back at its end for the table of errors."""
+    """Share of each series held back at its end for the table of errors."""
+    baseline: str = "window"
+    """A network trained alike, for the table: a model's name; window: of the latest --history values; none."""
+
+    @property
+    def rival(self) -> str | None:
+        """The model of the baseline network; None for none."""
+        name = f"window-{self.history}" if self.baseline == "window" else self.baseline
+        return None if name in ("none", self.model) else name
+
+
+@dataclass(frozen=True)
+class Held:
+    """The held-back end of a series: n values, origins = n - horizon + 1.
+
+    Attributes:
+        id:         of the series; "" where there is one.
+        times:      n texts.
+        truth:      (n,) values, NaN at a gap.
+        forecasts:  method -> (origins, horizon, Q): row j holds the quantiles, ascending, of truth[j : j + horizon].
+    """
+
+    id: str
+    times: list[str]
+    truth: np.ndarray
+    forecasts: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Errors and forecasts over the held-back end of the series: n values, origins = n - horizon + 1.
+    """Errors and forecasts over the held-back ends of the series.
 
     Attributes:
-        rows:       a method each: {"method", "MAE", "RMSE", "MASE"}, the network last; MAE and RMSE in
-                    the series' unit, MASE in units of the one-step naive forecast's error in training.
+        rows:       a method each: {"method", ...} and the measures of `carousel.data.forecast.metrics`, the
+                    network last; all but MASE and coverage are in the series' unit.
         name:       the column that was forecast.
         time_name:  the column of times, or "row".
-        times:      n texts.
-        truth:      (n,) the held-back values.
-        forecasts:  method -> (origins, horizon): row j holds the forecasts of truth[j : j + horizon].
-        seconds:    time spent in training.
+        notes:      what is to be known of the file: gaps, steps that differ.
+        held:       a series each.
+        seconds:    time spent in training the network.
         sequences:  training windows seen.
         stopped:    why training ended.
         command:    the command line that repeats the run.
@@ -66,9 +108,8 @@ class Result:
     rows: list[dict[str, Any]]
     name: str
     time_name: str
-    times: list[str]
-    truth: np.ndarray
-    forecasts: dict[str, np.ndarray]
+    notes: list[str]
+    held: list[Held]
     seconds: float
     sequences: int
     stopped: str
@@ -87,26 +128,87 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     Raises:
         InputError: a file, column, option or folder that cannot be used.
     """
-    from carousel.data import read_series
-    from carousel.data.forecast import Forecast, metrics
-    from carousel.learn import BPTT
-    from carousel.models import build
-    from carousel.train import fit
+    from carousel.data import read_table, series_of
+    from carousel.data.forecast import Forecast
 
     out = Path(out)
-    series = read_series(settings.file, settings.target, settings.time)
+    table = read_table(settings.file)
+    asked = (*settings.covariates, *settings.known)
+    _check_columns(settings, asked)
+    series = series_of(table, settings.target, settings.time, id=settings.id, columns=asked)
     task = Forecast(
-        series.values,
+        series,
         horizon=settings.horizon,
         history=settings.history,
         season=settings.season,
         validation=settings.validation,
         test=settings.test,
+        quantiles=settings.quantiles,
+        known=settings.known,
+        calendar=settings.calendar,
     )
-    cell = build(
-        settings.model, task.input_size, task.output_size, hidden=settings.hidden, layers=settings.layers, seed=settings.seed
+    notes = _notes(series)
+    if progress:
+        print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
+    texts = [name for name in asked if isinstance(series[0].columns[name], list)]
+    prepared = {
+        "input_size": task.input_size,
+        "output_size": task.output_size,
+        **task.prepared.table(),
+        "columns": list(table.cells),
+        "time": _time_columns(settings, series[0]),
+        "texts": texts,
+        "step": asdict(series[0].step),
+    }
+    cells = {name: _built(name, settings, task) for name in (settings.rival, settings.model) if name}
+    trained = _fit(cells[settings.model], task, settings, out, resume, progress)
+    if settings.rival:
+        beside = out / "baseline"
+        _fit(cells[settings.rival], task, replace(settings, model=settings.rival), beside, beside.exists(), progress)
+        run.keep_prepared(beside, prepared)
+    made = [_made(track, origins, cells, task.prepared) for track, origins in zip(task.tracks, task.origins, strict=True)]
+    result = Result(
+        rows=_table(task.tracks, task.origins, made, task.prepared),
+        name=settings.target,
+        time_name=series[0].time_name,
+        notes=notes,
+        held=[
+            Held(track.series.id, track.series.times[start:], track.values[start:], own)
+            for track, start, own in zip(task.tracks, task.test_starts, made, strict=True)
+        ],
+        seconds=trained.seconds,
+        sequences=trained.sequences,
+        stopped=trained.stopped,
+        command=settings.command(out),
     )
-    trained = fit(
+    keep(out, prepared, result)
+    return result
+
+
+def _check_columns(settings: Settings, asked: Sequence[str]) -> None:
+    for name in asked:
+        if name == settings.target:
+            raise InputError(f"forecast: {name!r} is the target, which the network reads anyway; it cannot be a covariate too")
+        if asked.count(name) > 1:
+            raise InputError(f"forecast: the covariate {name!r} is named twice")
+
+
+def _time_columns(settings: Settings, series: Series) -> list[str]:
+    """Those that were named, or the one that was found; empty where rows are numbered."""
+    return list(settings.time or () if series.time_name == "row" or settings.time else (series.time_name,))
+
+
+def _built(model: str, settings: Settings, task: Forecast) -> Cell:
+    from carousel.models import build
+
+    return build(model, task.input_size, task.output_size, hidden=settings.hidden, layers=settings.layers, seed=settings.seed)
+
+
+def _fit(cell: Cell, task: Forecast, settings: Settings, out: Path, resume: bool, progress: bool) -> Fit:
+    from carousel.learn import BPTT
+    from carousel.train import fit
+
+    return fit(
         cell,
         task,
         learner=BPTT(clip_norm=settings.clip_norm),
@@ -116,7 +218,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         sequences=settings.sequences,
         evaluate_every=settings.evaluate_every,
         patience=settings.patience,
-        monitor="MAE",
+        monitor=monitor(settings),
         seed=settings.seed,
         device=settings.device,
         out=out,
@@ -124,27 +226,40 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         settings=settings.table(),
         progress=progress,
     )
-    forecasts = {"naive": task.naive, f"seasonal naive ({settings.season})": task.seasonal_naive}
-    forecasts[settings.model] = rolling(trained.cell, task)
-    made = {method: forecast for method, forecast in forecasts.items() if forecast is not None}
-    result = Result(
-        rows=[{"method": method, **metrics(forecast, task.truth, task.scale)} for method, forecast in made.items()],
-        name=series.name,
-        time_name=series.time_name,
-        times=series.times[task.test_start :],
-        truth=task.values[task.test_start :],
-        forecasts=made,
-        seconds=trained.seconds,
-        sequences=trained.sequences,
-        stopped=trained.stopped,
-        command=settings.command(out),
-    )
-    run.keep(out, {"input_size": task.input_size, "output_size": task.output_size}, asdict(result))
-    return result
 
 
-def rolling(cell: Cell, task: Forecast) -> np.ndarray:
-    """(origins, horizon) the network's forecasts at every origin of the held-back end, in the series' unit.
+def monitor(settings: Settings) -> str:
+    """The validation figure that the weights are chosen by."""
+    return "pinball" if settings.quantiles else "MAE"
+
+
+def _notes(series: Sequence[Series]) -> list[str]:
+    """What is missing and what is irregular, a sentence each."""
+    from carousel.data.csv import gaps
+
+    notes = []
+    for name in (series[0].name, *series[0].columns):
+        counts = []
+        for one in series:
+            cells = one.values if name == one.name else one.columns[name]
+            if not isinstance(cells, list):
+                counts.append((*gaps(cells), one.id))
+        missing, n = sum(count for count, _, _ in counts), sum(map(len, series))
+        if missing:
+            _, longest, id = max(counts, key=lambda entry: entry[1])
+            where = f" (in {id!r})" if id else ""
+            notes.append(f"{name}: {missing:,} of {n:,} values are missing; the longest gap has {longest:,}{where}")
+    for one in series:
+        step = one.step
+        if step.others:
+            name = f"{one.time_name} of {one.id!r}" if one.id else one.time_name
+            of = f"{step.others:,} of {len(one) - 1:,} steps are not {step.told()}"
+            notes.append(f"{name}: {of}; the longest is {step.told(step.longest)}")
+    return notes
+
+
+def rolling(cell: Cell, track: Track, origins: np.ndarray, horizon: int) -> Values:
+    """(origins, horizon, Q) the network's forecasts at origins of a series, in its unit, quantiles ascending.
 
     One run over the series from its beginning with the state carried: the forecast at an origin
     knows every value up to it, and none after.
@@ -153,12 +268,53 @@ def rolling(cell: Cell, task: Forecast) -> np.ndarray:
 
     from carousel.loop import scan
 
-    batch = task.test_batch().to(next(cell.parameters()).device)
+    device = next(cell.parameters()).device
     training = cell.training
     with torch.no_grad():
-        outputs, _ = scan(cell.eval(), batch.inputs)
+        outputs, _ = scan(cell.eval(), track.inputs[: origins[-1] + 1, None].to(device))
     cell.train(training)
-    return task.forecasts(outputs)
+    return track.forecasts(outputs[:, 0], origins, horizon)
+
+
+def _made(track: Track, origins: np.ndarray, networks: Mapping[str, Cell], prepared: Prepared) -> dict[str, Values]:
+    """method -> (origins, horizon, Q) forecasts: naive ones, then those of the networks."""
+    own = {name: rolling(cell, track, origins, prepared.horizon) for name, cell in networks.items()}
+    return {**prepared.baselines(track, origins), **own}
+
+
+def _table(
+    tracks: Sequence[Track], origins: Sequence[np.ndarray], made: Sequence[Mapping[str, Values]], prepared: Prepared
+) -> list[dict[str, Any]]:
+    """The errors of each method over all series."""
+    import numpy as np
+
+    from carousel.data.forecast import metrics
+
+    truth = np.concatenate([track.truth(own, prepared.horizon) for track, own in zip(tracks, origins, strict=True)])
+    scale = np.concatenate([np.full((len(own), 1), track.scaling.scale) for track, own in zip(tracks, origins, strict=True)])
+    rows = []
+    for method in made[0]:
+        forecast = np.concatenate([own[method] for own in made])
+        rows.append({"method": method, **metrics(forecast, truth, scale, prepared.quantiles)})
+    return rows
+
+
+# --- The run folder --------------------------------------------------------------------------------
+
+
+def keep(out: Path, prepared: dict[str, Any], result: Result) -> None:
+    """Write the arrays aside, in single precision; result.json comes last."""
+    import numpy as np
+
+    arrays: dict[str, Any] = {}
+    for n, held in enumerate(result.held):
+        arrays[f"{n} truth"] = held.truth
+        arrays |= {f"{n} {method}": forecast.astype(np.float32) for method, forecast in held.forecasts.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_aside(out / "forecasts.npz", buffer.getvalue())
+    plain = replace(result, held=[]).__dict__ | {"held": [{"id": held.id, "times": held.times} for held in result.held]}
+    run.keep(out, prepared, plain)
 
 
 def load(folder: Path | str) -> tuple[Settings, Result]:
@@ -167,13 +323,190 @@ def load(folder: Path | str) -> tuple[Settings, Result]:
     Raises:
         InputError: a folder that holds no finished forecast.
     """
-    import numpy as np
-
     settings = Settings.from_table(run.settings_table(folder), Path(folder) / "config.toml")
     table = run.result(folder)
+    arrays = _arrays(Path(folder) / "forecasts.npz")
     try:
-        table["truth"] = np.array(table["truth"])
-        table["forecasts"] = {method: np.array(forecast) for method, forecast in table["forecasts"].items()}
+        methods = [row["method"] for row in table["rows"]]
+        table["held"] = [
+            Held(held["id"], held["times"], arrays[f"{n} truth"], {method: arrays[f"{n} {method}"] for method in methods})
+            for n, held in enumerate(table["held"])
+        ]
         return settings, Result(**table)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{Path(folder) / 'result.json'}: not the result of a forecast: {error}") from None
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        return dict(np.load(path))
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: missing or damaged: {error}") from None
+
+
+def _prepared(folder: Path | str) -> tuple[dict[str, Any], Prepared]:
+    """prepared.json as it stands, and what of it the task understands."""
+    from carousel.data.forecast import Prepared
+
+    table = run.prepared(folder)
+    try:
+        return table, Prepared.from_table(table)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{Path(folder) / 'prepared.json'}: damaged: {error}") from None
+
+
+# --- Use -------------------------------------------------------------------------------------------
+
+
+def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
+    """The table of errors on the held-back end; or on a file of the same form, from every origin that
+    follows at least `history` values (and a season).
+
+    Raises:
+        InputError: no finished run, a file that cannot be used, too short a series.
+    """
+    import numpy as np
+
+    settings, result = load(folder)
+    if file is None:
+        return result.rows
+    table, prepared = _prepared(folder)
+    first = max(prepared.history, prepared.season or 0)
+    tracks = [prepared.track(one) for one in _series(settings, table, file)]
+    for track in tracks:
+        if len(track) < first + prepared.horizon:
+            name = f"the series {track.series.id!r}" if track.series.id else "the series"
+            needed = f"{first} to begin with and the horizon, {prepared.horizon}"
+            raise InputError(f"{file}: {name} has {len(track)} values, at least {first + prepared.horizon} are needed ({needed})")
+    origins = [np.arange(first - 1, len(track) - prepared.horizon) for track in tracks]
+    networks = {settings.model: run.network(folder)}
+    if settings.rival:
+        networks = {settings.rival: run.network(Path(folder) / "baseline"), **networks}
+    made = [_made(track, own, networks, prepared) for track, own in zip(tracks, origins, strict=True)]
+    return _table(tracks, origins, made, prepared)
+
+
+def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
+    """The values after the end of each series in a file: a record each step ahead.
+
+    A record has the id where the run has one, the time, "ahead" (1 to horizon), the target, and its
+    quantiles "<target> q0.1" where the run has them. Where columns are known ahead, the file holds them
+    for the steps to come, with the target left empty.
+
+    Raises:
+        InputError: no finished run, a file that cannot be used.
+    """
+    import numpy as np
+
+    from carousel.data.times import Step, following
+
+    settings, _ = load(folder)
+    table, prepared = _prepared(folder)
+    cell = run.network(folder)
+    ahead_known = any(column.known for column in prepared.features.columns)
+    for one in _series(settings, table, file):
+        track = prepared.track(one)
+        there = np.flatnonzero(~np.isnan(track.values))
+        if not len(there):
+            raise InputError(f"{file}: no value of {settings.target!r} to begin with")
+        origin = int(there[-1]) if ahead_known else len(track) - 1
+        if ahead_known and len(track) - 1 - origin < prepared.horizon:
+            rows = f"{prepared.horizon} rows after the last value of {settings.target!r}"
+            raise InputError(f"{file}: expected {rows}, for {', '.join(settings.known)}, got {len(track) - 1 - origin}")
+        forecast = rolling(cell, track, np.array([origin]), prepared.horizon)[0]
+        step = one.step if len(one) > 1 else Step(**table["step"])
+        times = one.times[origin + 1 :] if ahead_known else following(one.times[-1], step, prepared.horizon)
+        for n, values in enumerate(forecast.tolist()):
+            record: dict[str, Any] = {settings.id: one.id} if settings.id else {}
+            record |= {one.time_name: times[n], "ahead": n + 1, settings.target: values[len(values) // 2]}
+            if len(values) > 1:
+                levels = zip(prepared.quantiles, values, strict=True)
+                record |= {f"{settings.target} q{level:g}": value for level, value in levels if level != 0.5}
+            yield record
+
+
+def _series(settings: Settings, table: Mapping[str, Any], file: Path | str) -> list[Series]:
+    """The series of another file, its columns of the kinds that they had in training."""
+    from carousel.data import read_table, series_of
+
+    asked = (*settings.covariates, *settings.known)
+    return series_of(read_table(file), settings.target, table["time"], id=settings.id, columns=asked, texts=table["texts"])
+
+
+def stream(folder: Path | str) -> Callable[[str], str]:
+    """A function from one row of CSV, with the columns of the training file, to the forecasts after it.
+
+    The answer is a row too: the id where the run has one, the time, and the forecasts 1, 2, ... steps ahead,
+    each with its quantiles. A first line of column names is answered with the names of the answer. The
+    state of each series is carried from row to row; a row that cannot be used leaves it as it was.
+
+    Raises:
+        InputError: no finished run, or one that was trained with columns known ahead.
+    """
+    settings, _ = load(folder)
+    if settings.known:
+        raise InputError(f"{folder}: its network reads {', '.join(settings.known)} ahead; use predict")
+    return _Stream(settings, *_prepared(folder), run.network(folder))
+
+
+class _Stream:
+    """The rows of a stream, one after the other."""
+
+    def __init__(self, settings: Settings, table: Mapping[str, Any], prepared: Prepared, cell: Cell) -> None:
+        from carousel.loop import Stepper
+
+        self.settings, self.prepared, self.cell = settings, prepared, cell
+        self.columns, self.time, self.texts = table["columns"], table["time"], table["texts"]
+        self.stepper = Stepper(cell)
+        self.rows = 0
+        self.latest: dict[str, Series] = {}
+        """The row before, of each series, its gaps filled."""
+        self.states: dict[str, Any] = {}
+
+    def __call__(self, line: str) -> str:
+        import numpy as np
+
+        from carousel.data import Table, series_of
+        from carousel.data.csv import joined
+
+        number = self.rows + 1
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line.rstrip("\r\n")]), [])]
+        except csv.Error as error:
+            raise InputError(f"stream: row {number} is no row of CSV: {error}") from None
+        if not self.rows and cells == self.columns:
+            return self._names()
+        if len(cells) != len(self.columns):
+            expected = f"expected {len(self.columns)} cells ({', '.join(self.columns)})"
+            raise InputError(f"stream: row {number}: {expected}, got {len(cells)}")
+        table = Table("stream", {name: [cell] for name, cell in zip(self.columns, cells, strict=True)}, number)
+        asked, id = self.settings.covariates, self.settings.id
+        (now,) = series_of(table, self.settings.target, self.time, id=id, columns=asked, texts=self.texts)
+        before = self.latest.get(now.id)
+        if before is not None and not now.moments[0] > before.moments[0]:
+            raise InputError(f"stream: row {number}: the time {now.times[0]!r} is not after {before.times[0]!r}")
+        known = now if before is None else joined(before, now)
+        track = self.prepared.track(known)
+        state = self.states[now.id] if now.id in self.states else self.cell.initial_state()
+        y, state = self.stepper.step(track.inputs[-1], state)
+        self.rows, self.latest[now.id], self.states[now.id] = number, known.filled().cut(None, -1), state
+        (forecast,) = track.forecasts(y.expand(len(track), -1), np.array([len(track) - 1]), self.prepared.horizon)
+        return _row([*([now.id] if id else []), now.times[0], *(f"{value:.6g}" for value in forecast.ravel())])
+
+    def _names(self) -> str:
+        """The names of the answer's columns."""
+        levels = [f" q{level:g}" if level != 0.5 else "" for level in self.prepared.quantiles]
+        ahead = [f"+{n}{level}" for n in range(1, self.prepared.horizon + 1) for level in levels]
+        return _row([*([self.settings.id] if self.settings.id else []), " ".join(self.time) or "row", *ahead])
+
+
+def _row(cells: Sequence[str]) -> str:
+    """A row of CSV without its end."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()

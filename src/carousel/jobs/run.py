@@ -37,10 +37,15 @@ def settings_table(run: Path | str) -> dict[str, Any]:
         raise InputError(f"{path}: not the settings of a run: {error}") from None
 
 
+def keep_prepared(run: Path, prepared: dict[str, Any]) -> None:
+    """Write what was learned of the data; arrays become lists."""
+    _keep_json(run / "prepared.json", prepared)
+
+
 def keep(run: Path, prepared: dict[str, Any], result: dict[str, Any]) -> None:
     """Write what was learned of the data, then the result; arrays become lists."""
-    for name, content in (("prepared.json", prepared), ("result.json", result)):
-        write_aside(run / name, json.dumps(content, default=lambda array: array.tolist()))
+    keep_prepared(run, prepared)
+    _keep_json(run / "result.json", result)
 
 
 def prepared(run: Path | str) -> dict[str, Any]:
@@ -79,6 +84,10 @@ def blank_inputs(run: Path | str, steps: int = 50) -> Tensor:
 
     B, sizes = settings_table(run)["batch_size"], prepared(run)
     return torch.zeros(steps, B, dtype=torch.int64) if sizes.get("symbols") else torch.zeros(steps, B, sizes["input_size"])
+
+
+def _keep_json(path: Path, content: dict[str, Any]) -> None:
+    write_aside(path, json.dumps(content, default=lambda array: array.tolist()))
 
 
 def _json(run: Path, name: str) -> dict[str, Any]:

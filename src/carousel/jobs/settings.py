@@ -95,7 +95,7 @@ def option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [word] if value else []
     if isinstance(value, tuple | list):
-        return [word, *map(str, value)]
+        return [word, *map(str, value)] if value else []
     return [word, str(value)]
 
 

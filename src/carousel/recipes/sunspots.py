@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from carousel.data import Series, example, read_series
-from carousel.data.forecast import Forecast, Values, metrics
+from carousel.data.forecast import Forecast, Values, metrics, naive_forecasts
 from carousel.jobs.forecast import rolling
 from carousel.models import build
 from carousel.recipes.recipe import Goal, Recipe, Row
@@ -31,40 +31,42 @@ _GOAL = Goal("MAE", "sunspots", rivals=(*_NAIVE, "window-2"))
 @cache
 def _task() -> tuple[Series, Forecast]:
     series = read_series(example("sunspots"), "Sunspots")
-    return series, Forecast(series.values, horizon=12, history=HISTORY, season=CYCLE, validation=0.15, test=0.15)
+    return series, Forecast(series, horizon=12, history=HISTORY, season=CYCLE, validation=0.15, test=0.15)
 
 
 def run_unit(row: str, unit: int | str) -> dict[str, Any]:
     """One seed of one row; the naive forecasts have one unit and need no training."""
     series, task = _task()
+    (track,), (origins,) = task.tracks, task.origins
     entry: dict[str, Any] = {"seed": unit, "solved": None, "sequences": 0, "seconds": 0.0, "backend": "none", "curve": []}
     if row in _NAIVE:
-        forecast = dict(zip(_NAIVE, (task.naive, task.seasonal_naive), strict=True))[row]
-        assert forecast is not None
+        made = naive_forecasts(track, origins, task.horizon, CYCLE).values()
+        forecast = dict(zip(_NAIVE, made, strict=True))[row][..., None]
     else:
         seed = int(unit)
         cell = build(row, task.input_size, task.output_size, hidden=32, seed=seed)
         trained = fit(cell, task, **TRAINING, monitor="MAE", seed=seed, progress=False)
-        forecast = rolling(trained.cell, task)
+        forecast = rolling(trained.cell, track, origins, task.horizon)
         entry.update(sequences=trained.sequences, seconds=round(trained.seconds, 2), backend="auto")
         entry["curve"] = [
             [line["sequences"], round(line["value"], 4)]
             for line in trained.history
             if line["split"] == "validation" and line["name"] == "MAE"
         ]
-    entry["measures"] = {name: round(value, 4) for name, value in metrics(forecast, task.truth, task.scale).items()}
+    measures = metrics(forecast, track.truth(origins, task.horizon), track.scaling.scale)
+    entry["measures"] = {name: round(value, 4) for name, value in measures.items()}
     if unit == SEEDS[0]:
-        entry["picture"] = _picture(series, task, forecast)
+        entry["picture"] = _picture(series, task.test_starts[0], forecast[..., 0])
     return entry
 
 
-def _picture(series: Series, task: Forecast, forecast: Values) -> dict[str, Any]:
+def _picture(series: Series, start: int, forecast: Values) -> dict[str, Any]:
     """The held-back end (n values) and the forecasts of it, (n - horizon + 1, horizon), as report/plots.py draws them."""
     return {
         "time_name": series.time_name,
         "unit": "sunspots",
-        "times": series.times[task.test_start :],
-        "truth": task.values[task.test_start :].tolist(),
+        "times": series.times[start:],
+        "truth": series.values[start:].tolist(),
         "forecasts": forecast.round(1).tolist(),
     }
 

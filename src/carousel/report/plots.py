@@ -13,10 +13,12 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 TRUTH = "#000000"
@@ -124,6 +126,7 @@ def forecasts(
     unit: str,
     time_name: str,
     *,
+    bands: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     close_up: int = 96,
 ) -> Figure:
     """The truth and forecasts of it, each forecast a line from its origin over its whole horizon.
@@ -138,6 +141,8 @@ def forecasts(
         made:      method -> (n - horizon + 1, horizon): row i holds the forecasts of truth[i : i + horizon].
         unit:      the axis of values.
         time_name: the axis of times.
+        bands:     nominal share -> (low, high) of the first method's interval, each shaped as its
+                   forecasts; the widest first.
         close_up:  about how many steps are shown below.
     """
     first = next(iter(made))
@@ -149,6 +154,11 @@ def forecasts(
     panels = figure.subplots(2, 1) if two else [figure.subplots()]
 
     def draw(axes: Axes, names: Sequence[str], begin: int) -> None:
+        for low, high in (bands or {}).values():
+            for start in starts:
+                if start >= begin:
+                    ahead = x[start : start + horizon]
+                    axes.fill_between(ahead, low[start], high[start], color=colours[first], alpha=0.2, linewidth=0)
         axes.plot(x[begin:], truth[begin:], color=TRUTH, linewidth=1.0)
         for name in reversed(names):
             for start in starts:
@@ -169,8 +179,32 @@ def forecasts(
         panels[0].set_title(f"All of the held-back end, a forecast every {horizon} steps")
         panels[1].set_title(f"Its last {len(truth) - begin} steps (shaded above)")
     panels[-1].set_xlabel(time_name)
-    handles = [Line2D([], [], color=TRUTH, linewidth=1.0), *(Line2D([], [], color=colours[name]) for name in shown)]
-    figure.legend(handles, ["truth", *shown], loc="outside upper right", ncols=len(handles))
+    handles: list[Artist] = [Line2D([], [], color=TRUTH, linewidth=1.0), *(Line2D([], [], color=colours[name]) for name in shown)]
+    if bands:
+        handles.append(Patch(color=colours[first], alpha=0.3, linewidth=0))
+        shown.append(f"{first}, {' and '.join(bands)}")
+    figure.legend(handles, ["truth", *shown], loc="outside upper right", ncols=min(len(handles), 5))
+    return figure
+
+
+def coverage_by_step(shares: Mapping[str, Sequence[float]], nominal: str, colours: Colours) -> Figure:
+    """Share of values within an interval against the step of the horizon, beside what it should be.
+
+    Args:
+        shares:   method -> (horizon,) percent.
+        nominal:  the share that was asked for: "80%".
+        colours:  name -> colour.
+    """
+    figure, axes = _figure(2.6)
+    for name, values in shares.items():
+        steps = range(1, len(values) + 1)
+        axes.plot(steps, values, "o-" if len(steps) <= 48 else "-", markersize=3.5, color=colours[name], label=name)
+    axes.axhline(float(nominal.rstrip("%")), color=TRUTH, linestyle="--", linewidth=1.0, label=f"nominal {nominal}")
+    axes.set_xlabel("steps ahead")
+    _value_axis(axes, "values within", "%")
+    axes.set_ylim(max(0.0, min(min(values) for values in shares.values()) - 5), 101)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    _legend_above(figure, axes)
     return figure
 
 
@@ -308,6 +342,6 @@ def _time_values(times: Sequence[str]) -> np.ndarray:
 
 def _date_axis(axes: Axes, x: np.ndarray) -> None:
     if np.issubdtype(x.dtype, np.datetime64):
-        locator = AutoDateLocator(maxticks=8)
+        locator = AutoDateLocator(minticks=3, maxticks=8)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
