@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,14 @@ def step_sequence(value: Any, by: str, place: str) -> tuple[Kind, Any]:
         return ("bytes", text.encode()) if by == "bytes" else ("words", words(text))
     if not isinstance(value, list) or not value:
         raise InputError(f"{place}: expected a text, or a list of words, numbers or vectors, got {shortened(value)}")
-    if all(isinstance(word, str) for word in value):
+    # Types are looked at all at once: ten thousand sequences are to be read in a moment.
+    types = set(map(type, value))
+    if types == {str}:
         return "words", [_text(word, place) for word in value]
-    for entry in _flat(value):
-        if not isinstance(entry, int | float) or isinstance(entry, bool):
-            raise InputError(f"{place}: expected numbers, got {shortened(entry)}")
+    if types == {list}:
+        types = set(map(type, chain.from_iterable(value)))
+    if not types <= {int, float}:
+        raise InputError(f"{place}: expected numbers, got {shortened(_first_other(value))}")
     return "numbers", as_numbers(value, place)
 
 
@@ -110,8 +113,10 @@ def _text(text: str, place: str) -> str:
     return text
 
 
-def _flat(value: list[Any]) -> Iterable[Any]:
-    return (entry for row in value for entry in (row if isinstance(row, list) else [row]))
+def _first_other(value: list[Any]) -> Any:
+    """The first entry, of the list or of a list in it, that is no number."""
+    entries = (entry for row in value for entry in (row if isinstance(row, list) else [row]))
+    return next((entry for entry in entries if type(entry) not in (int, float)), value)
 
 
 def _label(value: Any, place: str) -> Any:

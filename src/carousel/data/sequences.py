@@ -18,6 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from carousel.errors import InputError
 
+_LARGEST = np.finfo(np.float32).max
+
 Kind = Literal["numbers", "words", "bytes"]
 
 
@@ -71,9 +73,9 @@ def as_numbers(rows: Any, place: str) -> np.ndarray:
 
 def checked(values: np.ndarray, place: str) -> np.ndarray:
     """(T, I) as float32; InputError for what is not finite or too large for it."""
-    wrong = ~(np.abs(values) <= np.finfo(np.float32).max)  # true for nan too
-    if wrong.any():
-        step, channel = np.argwhere(wrong)[0].tolist()
+    right = np.abs(values) <= _LARGEST  # false for nan too
+    if not right.all():
+        step, channel = np.argwhere(~right)[0].tolist()
         raise InputError(
             f"{place}: step {step + 1}, channel {channel + 1}: expected a finite number, got {values[step, channel]:g}"
         )

@@ -161,10 +161,10 @@ def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
     settings, _ = load(folder)
     prepared = Prepared.of(run.prepared(folder))
     sequences = read(Path(file), replace(settings, label_pattern=None, labels=None), rate=prepared.rate, told=False)
-    answers = labelled.logits(run.network(folder), prepared.inputs(sequences), last=True)
-    for name, answer in zip(sequences.names, answers, strict=True):
-        chance, told = torch.softmax(answer[0], 0).max(0)
-        yield {"name": name, "label": prepared.labels[int(told)], "probability": round(float(chance), 4)}
+    answers = torch.cat(labelled.logits(run.network(folder), prepared.inputs(sequences), last=True))
+    chances, told = torch.softmax(answers, 1).max(1)
+    for name, label, chance in zip(sequences.names, told.tolist(), chances.tolist(), strict=True):
+        yield {"name": name, "label": prepared.labels[label], "probability": round(chance, 4)}
 
 
 def stream(folder: Path | str) -> Callable[[str], str]:

@@ -236,8 +236,10 @@ def logits(cell: "Cell", inputs: "Sequence[Tensor]", *, last: bool) -> "list[Ten
         batch, lengths = padded([inputs[n] for n in now])
         with torch.no_grad():
             outputs, _ = scan(cell, batch.to(device), lengths=lengths)
-        for b, n in enumerate(now):
-            answers[n] = outputs[lengths[b] - 1 if last else 0 : lengths[b], b].cpu().clone()
+        if last:
+            outputs, lengths = outputs[lengths - 1, torch.arange(len(now))][None].cpu(), torch.ones_like(lengths)
+        for b, (n, length) in enumerate(zip(now, lengths.tolist(), strict=True)):
+            answers[n] = outputs[:length, b].cpu()
     return answers
 
 
