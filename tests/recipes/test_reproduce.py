@@ -119,6 +119,22 @@ def test_a_missed_goal_is_listed(toy, tmp_path):
     assert (made.rows[0]["met"], made.rows[0]["all_met"]) == ({"MAE": False, "RMSE": False}, False)
 
 
+@pytest.mark.parametrize(("statistic", "met"), [("mean", True), ("median", True), ("max", False), ("min", True)])
+def test_a_goal_is_held_against_its_statistic(statistic, met, toy, tmp_path):
+    """The three runs measure 4, 5 and 6."""
+    plain, clever = toy.rows
+    goal = Goal("MAE", "unit", at_most=5.0, statistic=statistic)
+    done = reproduce(replace(toy, rows=(plain, replace(clever, goals=(goal,)))), out=tmp_path, progress=False)
+    assert done.rows[1]["met"] == {"MAE": met}
+    assert done.rows[1]["goals"][0].get("statistic", "mean") == statistic
+
+
+def test_the_rows_of_a_paper_s_experiment_are_collected(toy, tmp_path):
+    done = reproduce(replace(toy, name="paper/toy"), out=tmp_path, rows=["plain"], progress=False)
+    assert (tmp_path / "paper" / "toy" / "plain.json").exists()
+    assert collect(tmp_path) == done.rows
+
+
 def test_ctrl_c_loses_only_the_unit_under_way(toy, tmp_path):
     (tmp_path / "wait-clever-1").touch()
     script = tmp_path / "main.py"

@@ -61,6 +61,12 @@ def test_claims_table_tells_met_from_missed_and_from_not_measured(result_row: Ma
     ]
 
 
+def test_claims_table_names_a_statistic_that_is_not_the_mean(result_row: MakeRow) -> None:
+    goal = {"measure": "MAE", "unit": "spots", "at_most": 12.0, "statistic": "median"}
+    (line,) = claims_table([result_row("lstm", [11.0, 12.0, 16.0], goals=[goal], met={"MAE": True})]).rows
+    assert line == ["lstm", "MAE", "median at most 12 spots", "median 12.00 (11.00 to 16.00; 3 runs)", "met"]
+
+
 def test_claims_table_names_the_rivals(result_row: MakeRow) -> None:
     goal = {"measure": "MAE", "unit": "spots", "rivals": ["naive", "window-2"], "at_most": 20.0}
     (line,) = claims_table([result_row("gru", [19.0], goals=[goal], met={"MAE": True})]).rows

@@ -53,6 +53,19 @@ def test_repeat_copy_by_hand(bits):
     assert RepeatCopy().ranges == {"length": (1, 10), "repeats": (1, 10)}
 
 
+def test_the_end_of_repeats_is_scored():
+    task = RepeatCopy()
+    batch = task.sample(4, torch.Generator().manual_seed(0))
+    outputs = batch.targets - 0.5
+    assert task.score(outputs, batch)["right end"] == 100
+    late, early, wrong_bit = (outputs.clone() for _ in range(3))
+    end = int(batch.lengths[0]) - 1
+    late[end, 0, -1] = -1
+    early[end - 1, 0, -1] = 1
+    wrong_bit[end - 1, 0, 0] *= -1
+    assert [task.score(given, batch)["right end"] for given in (late, early, wrong_bit)] == [75, 75, 100]
+
+
 def test_the_number_of_repeats_is_normalised():
     task = RepeatCopy(most=7)
     counts = [one(task, length=1, repeats=repeats)[0][1][-1] for repeats in range(1, 8)]

@@ -92,6 +92,7 @@ def reproduce(
     out: Path = Path("results"),
     rows: tuple[str, ...] | None = None,
     seeds: int | None = None,
+    budget: int | None = None,
     processes: int = 2,
     restart: bool = False,
 ) -> int:
@@ -109,6 +110,9 @@ def reproduce(
         Only these rows. [default: all]
     seeds
         Only the first so many seeds of each row. [default: all]
+    budget
+        Train each run on so many sequences, for a look; keep such results apart with --out. [default: as the
+        recipe has it]
     processes
         How many runs at a time, each on one core.
     restart
@@ -120,7 +124,7 @@ def reproduce(
     from carousel.report.results import claims_table, recipe_table
 
     try:
-        done = measure(name, out=out, rows=rows, seeds=seeds, processes=processes, restart=restart)
+        done = measure(name, out=out, rows=rows, seeds=seeds, budget=budget, processes=processes, restart=restart)
     except KeyboardInterrupt:
         same = "the same command without --restart" if restart else "the same command"
         raise KeyboardInterrupt(f"interrupted; the runs that were done are kept, and {same} goes on") from None

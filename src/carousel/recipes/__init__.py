@@ -13,13 +13,19 @@ RECIPES: dict[str, str] = {
     "sunspots": "carousel.recipes.sunspots",
     "error-flow": "carousel.recipes.error_flow",
     "own-data": "carousel.recipes.own_data",
+    "ntm2014/copy": "carousel.recipes.ntm2014",
+    "ntm2014/repeat-copy": "carousel.recipes.ntm2014",
+    "ntm2014/associative-recall": "carousel.recipes.ntm2014",
+    "ntm2014/dynamic-n-grams": "carousel.recipes.ntm2014",
+    "ntm2014/priority-sort": "carousel.recipes.ntm2014",
 }
-"""name -> module with a RECIPE; a recipe is loaded only when it is asked for."""
+"""name -> module with a RECIPE, or for "paper/experiment" with RECIPES by name; loaded only when it is asked for."""
 
 
 def load(name: str) -> Recipe:
     """The recipe of that name; InputError names those there are."""
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}, expected one of: {', '.join(RECIPES)}")
-    recipe: Recipe = import_module(RECIPES[name]).RECIPE
+    module = import_module(RECIPES[name])
+    recipe: Recipe = module.RECIPES[name] if "/" in name else module.RECIPE
     return recipe

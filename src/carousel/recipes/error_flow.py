@@ -157,5 +157,5 @@ RECIPE = Recipe(
     ),
     run_unit=run_unit,
     curve="squared error",
-    draw=draw,
+    pictures={"What it shows": draw},
 )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RunUnit = Callable[[str, int | str], dict[str, Any]]
-Draw = Callable[[Sequence[dict[str, Any]]], "Figure"]
+RunUnit = Callable[..., dict[str, Any]]
+Draw = Callable[[Sequence[dict[str, Any]]], "Figure | None"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Goal:
-    """A bar for the mean of a measure over a row's units.
+    """A bar for the mean, or another statistic, of a measure over a row's units.
 
     Either a figure (`at_most` or `at_least`), or `rivals`: rows of the same recipe, of which the
     lowest mean of the measure must be beaten.
@@ -36,6 +36,7 @@ class Goal:
     at_most: float | None = None
     at_least: float | None = None
     rivals: tuple[str, ...] = ()
+    statistic: Literal["mean", "median", "min", "max"] = "mean"
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ class Recipe:
         run_unit:  (row name, unit) -> one entry of the row's `runs`, plain JSON:
                    {"seed", "solved", "sequences", "seconds", "backend", "measures": {name: number},
                    "curve": [[sequences, value]] of at most 200 points}, and where there is a picture,
-                   "picture" with what it is drawn from. A module's function: it runs in another process.
+                   "picture" with what it is drawn from. A module's function, or a partial of one: it runs in another
+                   process. Where it trains it takes `budget` too: so many sequences in place of its own number.
         curve:     what the values of "curve" are, with their unit: the axis of the learning curves.
-        draw:      (merged rows) -> the recipe's own picture, for its report; its docstring's first
-                   paragraph is the caption.
+        pictures:  title -> (merged rows) -> one of the recipe's own pictures, for its report; None where the rows
+                   have nothing for it. The first paragraph of the function's docstring is the caption. A picture
+                   called "Learning curves" stands in place of the usual one.
     """
 
     name: str
@@ -77,4 +80,4 @@ class Recipe:
     rows: tuple[Row, ...]
     run_unit: RunUnit
     curve: str = "loss on validation"
-    draw: Draw | None = None
+    pictures: Mapping[str, Draw] = field(default_factory=dict)

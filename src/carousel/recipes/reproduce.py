@@ -8,6 +8,7 @@ A unit that is there is not done again, so an interrupted reproduction goes on w
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -53,6 +55,7 @@ def reproduce(
     out: Path | str = Path("results"),
     rows: Sequence[str] | None = None,
     seeds: int | None = None,
+    budget: int | None = None,
     processes: int = 2,
     restart: bool = False,
     progress: bool = True,
@@ -64,6 +67,8 @@ def reproduce(
         out:        the folder of results.
         rows:       only these rows; None for all.
         seeds:      only the first so many units of each row; None for all.
+        budget:     train on so many sequences a unit, in place of the recipe's number; keep such results in a folder
+                    of their own. None: the recipe's.
         processes:  units done at a time, each in a process with one thread.
         restart:    do the units again that are there already.
         progress:   print a line for each unit done.
@@ -76,7 +81,7 @@ def reproduce(
         InputError: an unknown recipe or row, or a number below 1.
         OSError: the folder of results cannot be made.
     """
-    for option, value in (("processes", processes), ("seeds", seeds)):
+    for option, value in (("processes", processes), ("seeds", seeds), ("budget", budget)):
         if value is not None and value < 1:
             raise InputError(f"reproduce: expected {option} of at least 1, got {value}")
     began = time.monotonic()
@@ -86,6 +91,11 @@ def reproduce(
     for row_name in rows or ():
         if row_name not in names:
             raise InputError(f"recipe {recipe.name}: no row {row_name!r}, expected one of: {', '.join(names)}")
+    run_unit = recipe.run_unit
+    if budget is not None:
+        if "budget" not in inspect.signature(run_unit).parameters:
+            raise InputError(f"recipe {recipe.name}: its units have no budget to choose; leave it out")
+        run_unit = partial(run_unit, budget=budget)
     planned = [(row.name, unit) for row in recipe.rows if rows is None or row.name in rows for unit in row.units[:seeds]]
     if restart:
         for unit in planned:
@@ -98,7 +108,7 @@ def reproduce(
         _say(f"{recipe.name}: {len(missing)} of {len(planned)} units to do, {processes} at a time")
     failures: dict[Unit, str] = {}
     try:
-        with closing(_work(recipe, folder, missing, processes)) as work:
+        with closing(_work(run_unit, folder, missing, processes)) as work:
             for done, (unit, failure) in enumerate(work, start=1):
                 if failure:
                     failures[unit] = failure
@@ -116,7 +126,9 @@ def collect(out: Path | str = Path("results")) -> list[dict[str, Any]]:
         InputError: a file there that is no result row.
     """
     found = []
-    for path in sorted(Path(out).glob("*/*.json")):
+    for path in sorted(Path(out).rglob("*.json")):
+        if "units" in path.relative_to(out).parts:
+            continue
         row = _read(path)
         if not {"recipe", "row", "runs", "summary", "goals", "met"} <= row.keys():
             raise InputError(f"{path}: not a result row; `carousel reproduce` writes them")
@@ -127,7 +139,7 @@ def collect(out: Path | str = Path("results")) -> list[dict[str, Any]]:
 # --- The processes ---------------------------------------------------------------------------------
 
 
-def _work(recipe: Recipe, folder: Path, units: list[Unit], processes: int) -> Generator[tuple[Unit, str]]:
+def _work(run_unit: RunUnit, folder: Path, units: list[Unit], processes: int) -> Generator[tuple[Unit, str]]:
     """Do the units in parallel; give each as it ends, with the reason where it failed, else ""."""
     spawn = get_context("spawn")
     waiting = units[::-1]
@@ -137,7 +149,7 @@ def _work(recipe: Recipe, folder: Path, units: list[Unit], processes: int) -> Ge
         while waiting or doing:
             while waiting and len(workers) < processes:
                 ours, theirs = spawn.Pipe()
-                worker = spawn.Process(target=_worker, args=(theirs, recipe.run_unit, folder), daemon=True)
+                worker = spawn.Process(target=_worker, args=(theirs, run_unit, folder), daemon=True)
                 with _one_thread_unheard():
                     worker.start()
                 theirs.close()
@@ -277,19 +289,21 @@ def _goal(goal: Goal, summaries: dict[str, dict[str, dict[str, float]]]) -> dict
     if goal.rivals:
         means = [summaries[rival][goal.measure]["mean"] for rival in goal.rivals if summaries[rival]]
         return {**entry, "rivals": list(goal.rivals), "at_most": min(means) if len(means) == len(goal.rivals) else None}
+    if goal.statistic != "mean":
+        entry["statistic"] = goal.statistic
     if goal.at_least is not None:
         return {**entry, "at_least": goal.at_least}
     return {**entry, "at_most": goal.at_most}
 
 
 def _met(goal: dict[str, Any], summary: dict[str, dict[str, float]]) -> bool:
-    """Whether the mean reaches the goal; never, as long as there is no mean or no figure."""
+    """Whether the mean, or the goal's own statistic, reaches it; never, as long as there is none or no figure."""
     if goal["measure"] not in summary:
         return False
-    mean = summary[goal["measure"]]["mean"]
+    value = summary[goal["measure"]][goal.get("statistic", "mean")]
     if "at_least" in goal:
-        return mean >= goal["at_least"]
-    return goal["at_most"] is not None and mean <= goal["at_most"]
+        return value >= goal["at_least"]
+    return goal["at_most"] is not None and value <= goal["at_most"]
 
 
 # --- What is printed -------------------------------------------------------------------------------

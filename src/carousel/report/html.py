@@ -64,15 +64,16 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
     colours = plots.palette(with_goals_first, [row["row"] for row in rows if row not in trained])
     figures: dict[str, tuple[Figure, str]] = {}
     with style.context(plots.STYLE):
-        if recipe.draw is not None:
-            caption = " ".join((recipe.draw.__doc__ or "").partition("\n\n")[0].split())
-            figures["What it shows"] = recipe.draw(rows), caption
+        for title, draw in recipe.pictures.items():
+            figure = draw(rows)
+            if figure is not None:
+                figures[title] = figure, " ".join((draw.__doc__ or "").partition("\n\n")[0].split())
         if len(rows) > 1:
             values = {row["row"]: [run["measures"][measure] for run in row["runs"]] for row in rows}
             better = "higher" if higher_is_better(rows, measure) else "lower"
             caption = f"{measure} of each run (dots) and the mean of a row's runs (bars); {better} is better."
             figures["Spread over seeds"] = plots.spread(values, colours, _with_unit(rows, measure)), caption
-        if trained:
+        if trained and "Learning curves" not in figures:
             curves = {(recipe.curve, ""): {row["row"]: [run["curve"] for run in row["runs"]] for row in trained}}
             figures["Learning curves"] = plots.learning_curves(curves, colours), "A line for each run."
         figures |= _forecast_figures(rows, names, colours)

@@ -85,7 +85,8 @@ def claims_table(rows: Sequence[Row]) -> Table:
             goal = _wanted(goals[measure]) if measure in goals else ""
             met = row["met"].get(measure)
             verdict = "" if met is None else "met" if met else "missed"
-            lines.append([row["row"], measure, claim, goal, _ours(row["summary"].get(measure)), verdict])
+            ours = _ours(row["summary"].get(measure), goals.get(measure, {}).get("statistic", "mean"))
+            lines.append([row["row"], measure, claim, goal, ours, verdict])
     columns = ["row", "measure", "paper", "goal", "ours", "verdict"]
     used = [n for n in range(len(columns)) if any(line[n] for line in lines)]
     return Table([columns[n] for n in used], [[line[n] for n in used] for line in lines])
@@ -153,7 +154,8 @@ def _wanted(goal: Row) -> str:
     if goal.get("rivals"):
         rivals = f"below {', '.join(goal['rivals'])}"
         return rivals if goal["at_most"] is None else f"{rivals} ({_with_unit(number(goal['at_most']), goal['unit'])})"
-    bounds = [f"{name.replace('_', ' ')} {goal[name]:g}" for name in ("at_most", "at_least") if goal.get(name) is not None]
+    of = f"{goal['statistic']} " if "statistic" in goal else ""
+    bounds = [f"{of}{name.replace('_', ' ')} {goal[name]:g}" for name in ("at_most", "at_least") if goal.get(name) is not None]
     return _with_unit(", ".join(bounds), goal["unit"])
 
 
@@ -161,11 +163,13 @@ def _with_unit(figure: object, unit: str) -> str:
     return f"{figure:g} {unit}".rstrip() if isinstance(figure, int | float) else f"{figure} {unit}".rstrip()
 
 
-def _ours(summary: Row | None) -> str:
+def _ours(summary: Row | None, statistic: str) -> str:
+    """The statistic that a goal asks for, named unless it is the mean, and the range."""
     if not summary or not summary["n"]:
         return "not measured"
-    middle, low, high = (number(summary[name], [summary["max"]]) for name in ("mean", "min", "max"))
-    return middle if summary["n"] == 1 else f"{middle} ({low} to {high}; {summary['n']} runs)"
+    middle, low, high = (number(summary[name], [summary["max"]]) for name in (statistic, "min", "max"))
+    named = middle if statistic == "mean" else f"{statistic} {middle}"
+    return middle if summary["n"] == 1 else f"{named} ({low} to {high}; {summary['n']} runs)"
 
 
 def _markdown(table: Table) -> list[str]:

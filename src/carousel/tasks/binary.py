@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from carousel.batch import Batch
 from carousel.errors import InputError
 from carousel.task import Task
-from carousel.tasks.drawing import strips
+from carousel.tasks.drawing import WIDTH, height, strips
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +65,8 @@ class BinaryTask(Task):
 
     def draw(self, batch: Batch, outputs: Any = None) -> Figure:
         """The first sequence over time: what is shown, the answer and, with outputs, the network's answer and its error."""
+        from matplotlib.figure import Figure
+
         steps = int(batch.lengths[0])
         asked = batch.mask[:steps, 0, None]
         target = torch.where(asked, batch.targets[:steps, 0], torch.nan)
@@ -72,7 +74,10 @@ class BinaryTask(Task):
         if outputs is not None:
             given = torch.where(asked, torch.sigmoid(outputs[:steps, 0].detach()), torch.nan)
             rows |= {"output": given, "error": given - target}
-        return strips([{name: values.cpu().numpy() for name, values in rows.items()}])
+        column = {name: values.cpu().numpy() for name, values in rows.items()}
+        figure = Figure(figsize=(WIDTH, height(column)), layout="constrained")
+        strips(figure, [column])
+        return figure
 
     def _draw_length(self, name: str, lengths: dict[str, int], B: int, generator: torch.Generator) -> list[int]:
         low, high = self.ranges[name]

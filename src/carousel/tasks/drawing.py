@@ -9,43 +9,50 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 WIDTH = 7.2  # inches, as the figures of a report
-MAPS = {"input": ("RdGy", -1, 1), "error": ("RdBu_r", -1, 1)}
-"""Colours of -1..1: an input of one is black, a negative one red; an output too high is red, one too low blue."""
-OTHER_MAP = ("Greys", 0, 1)
-COLOURS = {"optimum": "#000000", "network": "#0072B2"}
+LINES = {"optimum": "#000000", "network": "#0072B2"}
+
+Colours = tuple[str, float, float]
+"""A colour map, and the values at its ends."""
+
+PROBABILITY: Colours = ("Greys", 0, 1)
+COLOURS: dict[str, Colours] = {"input": ("RdGy", -1, 1), "error": ("RdBu_r", -1, 1)}
+"""An input of one is black, a negative one red; an output too high is red, one too low blue."""
 
 
-def strips(columns: Sequence[Mapping[str, np.ndarray]], titles: Sequence[str] = ()) -> Figure:
-    """Sequences beside one another, each a column of strips (steps, channels), time from left to right.
+def strips(figure: FigureBase, columns: Sequence[Mapping[str, np.ndarray]], titles: Sequence[str] = ()) -> None:
+    """Draw sequences beside one another, each a column of strips (steps, channels), time from left to right.
 
     Args:
-        columns:  for each sequence: name of a strip ("input", "target", "output", "error" have colours of their
-                  own) -> values (steps, channels); NaN is left blank.
+        figure:   of a height as `height` says.
+        columns:  for each sequence: name of a strip, whose last word says what it shows (input, target, output or
+                  error) -> values (steps, channels); NaN is left blank.
         titles:   above each column.
     """
-    from matplotlib.figure import Figure
-
     names = list(columns[0])
     channels = [max(column[name].shape[1] for column in columns) for name in names]
     longest = max(len(column[names[0]]) for column in columns)
-    figure = Figure(figsize=(WIDTH, 0.9 + sum(0.35 + 0.055 * count for count in channels)), layout="constrained")
-    widths = [max(len(column[names[0]]), 0.12 * longest) for column in columns]
+    widths = [max(len(column[names[0]]), 0.25 * longest) for column in columns]
     grid = figure.subplots(len(names), len(columns), squeeze=False, width_ratios=widths, height_ratios=[c + 4 for c in channels])
     for n, column in enumerate(columns):
         for axes, name in zip(grid[:, n], names, strict=True):
-            strip(axes, column[name], name if n == 0 else "", *MAPS.get(name, OTHER_MAP))
+            strip(axes, column[name], name if n == 0 else "", COLOURS.get(name.split()[-1], PROBABILITY))
             axes.tick_params(labelbottom=axes is grid[-1, n])
         if titles:
             grid[0, n].set_title(titles[n])
     figure.supxlabel("step", fontsize=10)
-    return figure
 
 
-def strip(axes: Axes, values: np.ndarray, label: str, cmap: str, low: float, high: float) -> None:
+def height(column: Mapping[str, np.ndarray]) -> float:
+    """Inches that the strips of a column take."""
+    return 0.9 + sum(0.35 + 0.055 * values.shape[1] for values in column.values())
+
+
+def strip(axes: Axes, values: np.ndarray, label: str, colours: Colours) -> None:
     """values (steps, channels) as an image, a channel a row, the first at the top."""
+    cmap, low, high = colours
     axes.imshow(values.T, aspect="auto", interpolation="nearest", cmap=cmap, vmin=low, vmax=high, origin="upper")
     axes.set_yticks([])
     axes.set_ylabel(label)
@@ -63,7 +70,7 @@ def predictions(bits: np.ndarray, lines: Mapping[str, np.ndarray]) -> Figure:
     axes = figure.subplots()
     axes.plot(np.where(bits > 0.5, 1.05, -0.05), "|", color="#777777", markersize=5)
     for name, values in lines.items():
-        axes.plot(values, color=COLOURS[name], linewidth=1.2, drawstyle="steps-mid", label=name)
+        axes.plot(values, color=LINES[name], linewidth=1.2, drawstyle="steps-mid", label=name)
     axes.set(xlabel="step", ylabel="probability of a one", ylim=(-0.1, 1.1))
     axes.margins(x=0.01)
     figure.legend(loc="outside upper right", ncols=len(lines), frameon=False)

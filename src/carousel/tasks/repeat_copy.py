@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from carousel.batch import Batch
 from carousel.tasks.binary import BinaryTask, random_bits
 
 
@@ -44,3 +45,9 @@ class RepeatCopy(BinaryTask):
         answer[:-1, :-1] = vectors.repeat(repeats, 1)
         answer[-1, -1] = 1
         return shown, answer
+
+    def score(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
+        """What BinaryTask tells, and "right end": percent of sequences with the end marker where it belongs and nowhere else."""
+        marked = (outputs[:, :, -1] > 0) == (batch.targets[:, :, -1] > 0.5)
+        right = torch.where(batch.mask, marked, True).all(0).to(torch.float64)
+        return super().score(outputs, batch) | {"right end": float(100 * right.mean())}
