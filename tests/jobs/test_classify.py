@@ -257,9 +257,9 @@ def test_steps_past_the_longest_length_are_not_read(ts, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label_pattern": "(a)"}, r"--label-pattern is for recordings only; .*waves\.ts holds none"),
-        ({"by": "words"}, r"--by is for images or JSON lines only; .*waves\.ts holds none"),
-        ({"vocabulary": 10}, "--vocabulary is for JSON lines only"),
+        ({"label_pattern": "(a)"}, r"--label-pattern would not be read: .*waves\.ts is of another kind"),
+        ({"by": "words"}, r"--by would not be read: .*waves\.ts is of another kind"),
+        ({"vocabulary": 10}, "--vocabulary would not be read"),
         ({"test_share": 0.0}, "--test-share: expected a share between 0 and 1, got 0"),
         ({"validation": 0.001}, "--validation: a share of 0.001 of 48 sequences holds none back"),
         ({"max_length": 0}, "--max-length: expected at least 1, got 0"),
@@ -296,11 +296,14 @@ def test_files_that_cannot_be_classified(tmp_path, sounds):
     refused("b.ts", "@classLabel false\n@data\n1\n2\n", r"b\.ts: line 3: expected one label, found no label")
     refused("c.jsonl", '{"values": [1, 2], "label": ["x", "y"]}\n', "line 1: expected one label, found a label for each step")
     refused("d.csv", "a,b\n1,2\n", r"d\.csv: expected a folder or \.tar of wav files, a \.ts, \.jsonl or idx file")
+    refused("e.jsonl", '{"text": "a", "label": 1}', "--noise would not be read: .*jsonl holds words", noise=0.1)
+    refused("e.jsonl", '{"values": [1], "label": 1}', "--embedding would not be read: .*jsonl holds numbers", embedding=3)
     refused("e.jsonl", '{"text": "a", "label": 1}', "--by: expected words or bytes for JSON lines, got rows", by="rows")
     for options, message in (
         ({"test_pattern": "/x"}, "--test-pattern: '/x' is found in no name, such as high/0.wav"),
         ({"test_pattern": "wav"}, "every sequence is in the test part; none is left to learn from"),
         ({"test_pattern": "("}, r"--test-pattern: not a regular expression: '\('"),
+        ({"test_pattern": "[0-3].wav", "test_share": 0.3}, "--test-share would not be read: the test part is told otherwise"),
         ({"test_pattern": "0", "test": sounds}, "give either a test file or a pattern"),
         ({"hop": 30.0}, "expected 0 < hop <= window milliseconds"),
     ):

@@ -83,7 +83,8 @@ def test_numbers_with_a_label_each(tmp_path):
         values = generator.normal(size=6)
         lines.append(json.dumps({"values": values.tolist(), "labels": [int(total > 0) for total in values.cumsum()]}))
     (tmp_path / "sums.jsonl").write_text("\n".join(lines))
-    result = tag.train(Settings(tmp_path / "sums.jsonl", **QUICK, baseline="none"), tmp_path / "run", progress=False)
+    quick = {name: value for name, value in QUICK.items() if name != "embedding"}
+    result = tag.train(Settings(tmp_path / "sums.jsonl", **quick, baseline="none"), tmp_path / "run", progress=False)
     assert result.rows[-1]["accuracy"] > 75
     assert run.prepared(tmp_path / "run")["symbols"] == 0
     answer = tag.stream(tmp_path / "run")

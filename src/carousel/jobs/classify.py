@@ -6,7 +6,7 @@ The run folder is that of `carousel.train.fit`, with `prepared.json` and `result
 # No annotations from the future here: the fields of Settings are read in another module.
 
 from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -241,10 +241,9 @@ def _parts(settings: Settings) -> labelled.Parts:
 def check_options(settings: Settings) -> None:
     """Refuse an option that the file, being of another kind, does not read."""
     kind = kind_of(settings.file)
-    for field in fields(settings):
-        kinds = [name for name, own in _ONLY_FOR.items() if field.name in own]
-        if kinds and kind not in kinds and getattr(settings, field.name) != field.default:
-            raise InputError(f"--{field.name.replace('_', '-')} is for {' or '.join(kinds)} only; {settings.file} holds none")
+    own = _ONLY_FOR.get(kind, ())
+    others = {name for names in _ONLY_FOR.values() for name in names} - set(own)
+    labelled.refuse_unread(settings, others, f"{settings.file} is of another kind")
     if settings.by is not None and settings.by not in _STEPS[kind]:
         raise InputError(f"--by: expected {' or '.join(_STEPS[kind])} for {kind}, got {settings.by}")
 

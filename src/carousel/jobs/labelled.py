@@ -9,8 +9,8 @@ that is held back. What is learned of the data (scaling, words, labels) is learn
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -97,6 +97,13 @@ def kind_of(path: Path) -> str:
     )
 
 
+def refuse_unread(settings: LabelledSettings, names: Iterable[str], why: str) -> None:
+    """Refuse options that were given and would not be read."""
+    for field in fields(settings):
+        if field.name in names and getattr(settings, field.name) != field.default:
+            raise InputError(f"--{field.name.replace('_', '-')} would not be read: {why}")
+
+
 @dataclass(frozen=True)
 class Parts:
     """A file cut into its parts, before anything is learned of it."""
@@ -117,6 +124,12 @@ def cut(data: "Sequences", settings: LabelledSettings, test: "Sequences | None",
     """
     from carousel.data.classification import held_back
 
+    if test is not None or in_test:
+        refuse_unread(settings, ["test_share"], "the test part is told otherwise")
+    if data.kind == "numbers":
+        refuse_unread(settings, ["vocabulary", "embedding"], f"{data.source} holds numbers")
+    else:
+        refuse_unread(settings, ["noise"], f"{data.source} holds {data.kind}")
     rest = data
     if test is None:
         held = list(in_test) or held_back(data.labels, settings.test_share, settings.seed, "--test-share")[1]
