@@ -1,0 +1,77 @@
+"""Commands that share: public data to learn from, networks for other machines, runs side by side."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from carousel.cli.tables import print_table
+from carousel.errors import InputError
+
+DataDir = Annotated[Path | None, Parameter(show_default=False)]
+
+data = App(name="data", help="Public data sets: list them, fetch them, tell where they are.", sort_key=8)
+
+
+@data.command(name="list")
+def list_(*, data_dir: DataDir = None) -> None:
+    """List the public data sets, and whether they are here.
+
+    Parameters
+    ----------
+    data_dir
+        The data folder. [default: that of CAROUSEL_DATA, else the user's cache]
+    """
+    from carousel.data import public
+
+    rows = [(name, own.about, _size(public.size(name)), public.state(name, data_dir)) for name, own in public.SETS.items()]
+    print_table(("name", "what", "size", "state"), rows)
+    print(f"\ndata folder: {public.data_folder(data_dir)}")
+
+
+@data.command
+def get(name: str, /, *, data_dir: DataDir = None) -> None:
+    """Fetch a public data set, check it, and print its place.
+
+    A set that cannot be downloaded in the form that is used here is described: its files, their folder,
+    where it is published and its licence.
+
+    Parameters
+    ----------
+    name
+        The set; `carousel data list` names them.
+    data_dir
+        The data folder. [default: that of CAROUSEL_DATA, else the user's cache]
+    """
+    from carousel.data import public
+
+    def told(line: str) -> None:
+        print(f"carousel: {line}", file=sys.stderr)
+
+    if to_do := public.how_to_place(name, data_dir):
+        print("\n".join(to_do))
+        raise InputError(f"{name}: not here, and not downloaded: place its files by hand, as told")
+    print(public.get(name, data_dir, told))
+
+
+@data.command
+def path(name: str, /, *, data_dir: DataDir = None) -> None:
+    """Print the file of a public data set, or the folder of its files, for scripts.
+
+    Parameters
+    ----------
+    name
+        The set; `carousel data list` names them.
+    data_dir
+        The data folder. [default: that of CAROUSEL_DATA, else the user's cache]
+    """
+    from carousel.data import public
+
+    print(public.path(name, data_dir))
+
+
+def _size(n: int) -> str:
+    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
