@@ -67,7 +67,7 @@ def test_a_date_in_several_columns(csv):
     path = csv("year,month,day,hour,x\n2010,1,1,23,1\n2010,1,2,0,2\n")
     series = read_series(path, "x", ("year", "month", "day", "hour"))
     assert series.times == ["2010-01-01 23:00", "2010-01-02 00:00"]
-    assert series.time_name == "year month day hour"
+    assert series.time_name == "time"
     assert np.diff(series.moments) == [3600]
     assert read_series(path, "x", ("year", "month", "day", "hour")[:3]).times == ["2010-01-01", "2010-01-02"]
     series = read_series(csv("d,t,x\n2010-01-01,23:30,1\n2010-01-02,00:00,2\n"), "x", ("d", "t"))

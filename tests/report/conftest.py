@@ -33,6 +33,7 @@ def finished_run(tmp_path: Path) -> Path:
         time_name="Month",
         notes=[],
         held=[Held("", months, truth, {name: forecast[..., None] for name, forecast in forecasts.items()})],
+        gates={"0.r": np.linspace(0, 1, 60).reshape(20, 3), "0.z": np.full((20, 3), 0.5)},
         seconds=4.2,
         sequences=640,
         stopped="the budget was used",

@@ -20,7 +20,7 @@ def test_run_report_stands_alone_and_shows_what_was_measured(finished_run: Path)
     path = write_run_report(finished_run)
     assert path == finished_run / "report.html"
     page = check_alone(path)
-    assert sum(tag == "svg" for tag, _ in page.tags) == 4
+    assert sum(tag == "svg" for tag, _ in page.tags) == 5
     assert (
         "The mean absolute error of gru is 1.200, 40% lower than that of the best baseline, the naive forecast (2.000)."
         in page.text

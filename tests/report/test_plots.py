@@ -115,3 +115,55 @@ def test_confusion_shows_the_counts_and_colours_by_share_of_the_row() -> None:
 def test_confusion_of_many_labels_has_colours_alone() -> None:
     figure = plots.confusion(np.eye(40, dtype=int), [str(n) for n in range(40)])
     assert not figure.axes[0].texts
+
+
+def test_intervals_are_shaded_under_the_forecasts_of_the_first_method() -> None:
+    truth = np.sin(np.arange(48.0))
+    ahead = np.lib.stride_tricks.sliding_window_view(truth, 12)
+    bands = {"80%": (ahead - 1, ahead + 2), "50%": (ahead - 0.5, ahead + 1)}
+    made = {"lstm": ahead, "naive": ahead + 2}
+    figure = plots.forecasts(MONTHS[:48], truth, made, {"lstm": "blue", "naive": "grey"}, "spots", "Month", bands=bands)
+    (axes,) = figure.axes
+    assert len(axes.collections) == 2 * 4
+    heights = axes.collections[1].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (truth[12:24].min() - 1, truth[12:24].max() + 2)
+    assert labels(figure) == ["truth", "lstm", "naive", "lstm, 80% and 50%"]
+
+
+def test_coverage_stands_beside_the_nominal_share() -> None:
+    figure = plots.coverage_by_step({"lstm": [81.0, 70.0]}, "80%", {"lstm": "blue"})
+    (axes,) = figure.axes
+    drawn, nominal = axes.lines
+    assert list(drawn.get_ydata()) == [81.0, 70.0]
+    assert set(nominal.get_ydata()) == {80.0}
+    assert labels(figure) == ["lstm", "nominal 80%"]
+    assert axes.get_ylabel() == "values within\n(%)"
+
+
+def test_gates_have_a_panel_each_and_a_column_a_layer() -> None:
+    steps = np.arange(20.0)
+    moving = np.stack([0.5 + 0.4 * np.sin(steps), np.full(20, 0.5), 0.5 + 0.1 * np.sin(steps), 0.5 + 0.2 * np.sin(steps)], axis=1)
+    figure = plots.gates({"0.i": moving, "0.c": 10 * moving, "1.z": moving}, MONTHS[:20], "Month", steps, "spots")
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_ylabel() for axes in shown] == ["spots", "spots", "input gate", "update gate", "cell state"]
+    assert list(shown[0].lines[0].get_ydata()) == list(steps)
+    first, second, third = shown[2].lines
+    for line, unit in ((first, 0), (second, 3), (third, 2)):
+        assert list(line.get_ydata()) == list(moving[:, unit])
+    assert shown[2].get_ylim() == (-0.05, 1.05)
+    assert shown[4].get_ylim()[1] > 5
+    assert [axes.get_title() for axes in shown[:2]] == ["layer 0", "layer 1"]
+
+
+def test_gates_of_a_text_name_each_symbol() -> None:
+    figure = plots.gates({"r": np.random.default_rng(0).random((3, 2))}, ["a", "b", " "], "character")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["a", "b", " "]
+    assert axes.get_xlabel() == "character"
+    assert len(axes.lines) == 2
+
+
+def test_many_steps_are_drawn_thin_and_unshaded() -> None:
+    times = [str(n) for n in range(3000)]
+    figure = plots.error_over_time(times, np.ones(3000), [5], "spots", "row")
+    assert not figure.axes[0].collections

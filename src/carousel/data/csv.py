@@ -34,7 +34,7 @@ class Series:
         name:       the column of the values.
         values:     (n,) float64, NaN at a gap.
         times:      n texts, as the file has them; row numbers where it has no column of times.
-        time_name:  the column of the times, or "row".
+        time_name:  the column of the times; "time" where they are several, "row" where there is none.
         moments:    (n,) the times as numbers, strictly increasing: seconds since 1970 where they are dates.
         dated:      whether the times are dates.
         id:         what tells the series apart from the others in the file; "" where it is alone.
@@ -167,6 +167,7 @@ def series_of(
             others[name] = ["" if _gap(cell) else cell for cell in cells[name]]
         else:
             others[name] = _numbers(table, name)
+    called = ("row", *times)[-1] if len(times) < 2 else "time"
     series = []
     for key, rows in _rows_by(table, id, len(values)).items():
         if times:
@@ -175,7 +176,7 @@ def series_of(
             name: column[rows] if isinstance(column, np.ndarray) else [column[n] for n in rows] for name, column in others.items()
         }
         where = [found[n] for n in rows]
-        series.append(Series(target, values[rows], where, " ".join(times) or "row", moments[rows], dated, key, own))
+        series.append(Series(target, values[rows], where, called, moments[rows], dated, key, own))
     return series
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from carousel.train import Fit
 
 
+_SHOWN = 120  # steps at which the gates are kept
+
+
 @dataclass(frozen=True)
 class Settings(TrainSettings):
     """What is to be forecast, and how the network is trained."""
@@ -99,6 +102,7 @@ class Result:
         time_name:  the column of times, or "row".
         notes:      what is to be known of the file: gaps, steps that differ.
         held:       a series each.
+        gates:      what the network's gates did at the last steps of the first series: name -> (steps, units).
         seconds:    time spent in training the network.
         sequences:  training windows seen.
         stopped:    why training ended.
@@ -110,6 +114,7 @@ class Result:
     time_name: str
     notes: list[str]
     held: list[Held]
+    gates: dict[str, np.ndarray]
     seconds: float
     sequences: int
     stopped: str
@@ -176,6 +181,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
             Held(track.series.id, track.series.times[start:], track.values[start:], own)
             for track, start, own in zip(task.tracks, task.test_starts, made, strict=True)
         ],
+        gates=_gates(cells[settings.model].cpu(), task.tracks[0], task.test_starts[0]),
         seconds=trained.seconds,
         sequences=trained.sequences,
         stopped=trained.stopped,
@@ -282,6 +288,11 @@ def _made(track: Track, origins: np.ndarray, networks: Mapping[str, Cell], prepa
     return {**prepared.baselines(track, origins), **own}
 
 
+def _gates(cell: Cell, track: Track, start: int) -> dict[str, np.ndarray]:
+    """The network's gates at the last steps of a series' held-back end."""
+    return run.gates(cell, track.inputs, min(_SHOWN, len(track) - start))
+
+
 def _table(
     tracks: Sequence[Track], origins: Sequence[np.ndarray], made: Sequence[Mapping[str, Values]], prepared: Prepared
 ) -> list[dict[str, Any]]:
@@ -310,10 +321,11 @@ def keep(out: Path, prepared: dict[str, Any], result: Result) -> None:
     for n, held in enumerate(result.held):
         arrays[f"{n} truth"] = held.truth
         arrays |= {f"{n} {method}": forecast.astype(np.float32) for method, forecast in held.forecasts.items()}
+    arrays |= {f"gates {name}": values for name, values in result.gates.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_aside(out / "forecasts.npz", buffer.getvalue())
-    plain = replace(result, held=[]).__dict__ | {"held": [{"id": held.id, "times": held.times} for held in result.held]}
+    plain = replace(result, gates={}).__dict__ | {"held": [{"id": held.id, "times": held.times} for held in result.held]}
     run.keep(out, prepared, plain)
 
 
@@ -332,6 +344,7 @@ def load(folder: Path | str) -> tuple[Settings, Result]:
             Held(held["id"], held["times"], arrays[f"{n} truth"], {method: arrays[f"{n} {method}"] for method in methods})
             for n, held in enumerate(table["held"])
         ]
+        table["gates"] = {name.removeprefix("gates "): arrays[name] for name in arrays if name.startswith("gates ")}
         return settings, Result(**table)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{Path(folder) / 'result.json'}: not the result of a forecast: {error}") from None

@@ -18,6 +18,7 @@ from carousel.errors import InputError
 from carousel.files import write_aside
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from carousel.cell import Cell
@@ -84,6 +85,33 @@ def blank_inputs(run: Path | str, steps: int = 50) -> Tensor:
 
     B, sizes = settings_table(run)["batch_size"], prepared(run)
     return torch.zeros(steps, B, dtype=torch.int64) if sizes.get("symbols") else torch.zeros(steps, B, sizes["input_size"])
+
+
+def gates(cell: Cell, inputs: Tensor, last: int) -> dict[str, np.ndarray]:
+    """What `cell.gates` gives at the last steps of one sequence, with the state carried from its beginning.
+
+    Args:
+        cell:    the network, in evaluation mode.
+        inputs:  (T, ...) the steps of the sequence.
+        last:    how many of the last steps to look at.
+
+    Returns:
+        name -> (last, units), at most T steps; empty for a network without gates.
+    """
+    import torch
+    from torch.utils import _pytree as pytree
+
+    from carousel.loop import scan
+
+    with torch.no_grad():
+        state = None
+        if len(inputs) > last:
+            _, state = scan(cell, inputs[:-last, None])
+        initial = pytree.tree_map(lambda leaf: leaf[None], cell.initial_state()) if state is None else state
+        _, _, states = scan(cell, inputs[-last:, None], state, return_states=True)
+        before = pytree.tree_map(lambda first, rest: torch.cat([first, rest[:-1, 0]]), initial, states)
+        found = torch.vmap(cell.gates)(inputs[-last:], before)
+    return {name: values.flatten(1).cpu().numpy() for name, values in found.items()}
 
 
 def _keep_json(path: Path, content: dict[str, Any]) -> None:

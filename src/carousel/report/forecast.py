@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import style
+from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
 from carousel.data.forecast import intervals
@@ -50,6 +51,8 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
             "step": plots.svg(plots.error_by_step(by_step(step_errors), colours, result.name)),
             "time": plots.svg(plots.error_over_time(shown.times, by_origin, worst, result.name, result.time_name)),
         }
+        if result.gates:
+            figures["gates"] = plots.svg(_gates(result))
         if settings.quantiles:
             coverage = coverage_by_step(result.held, methods, settings.quantiles)
             figures["coverage"] = plots.svg(plots.coverage_by_step(coverage, _outermost(settings.quantiles), colours))
@@ -109,6 +112,11 @@ def coverage_by_step(held: Sequence[Held], methods: Sequence[str], quantiles: Se
             inside.append(np.where(np.isnan(truth), np.nan, 100.0 * within))
         found[method] = mean(np.concatenate(inside), axis=0).tolist()
     return found
+
+
+def _gates(result: Result) -> Figure:
+    first, steps = result.held[0], len(next(iter(result.gates.values())))
+    return plots.gates(result.gates, first.times[-steps:], result.time_name, first.truth[-steps:], result.name)
 
 
 def _outermost(quantiles: Sequence[float]) -> str:

@@ -47,7 +47,9 @@ def write_run_report(run: Path | str) -> Path:
         title=own.title,
         finding=own.finding,
         settings=settings,
-        asked=[(name.replace("_", " "), value) for name, value in asdict(settings).items() if value is not None],
+        asked=[
+            (name.replace("_", " "), _plain(value)) for name, value in asdict(settings).items() if value not in (None, (), False)
+        ],
         result=result,
         errors=errors_table(result.rows),
         learning=learning,
@@ -88,6 +90,13 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
         claims=claims_table([row for row in rows if row["claims"] or row["goals"]]),
         deviations=[(row["row"], text) for row in rows for text in row["deviations"]],
     )
+
+
+def _plain(value: Any) -> str:
+    """The value of a setting, as the command line would have it; "" where it is not set."""
+    if value is None or isinstance(value, bool):
+        return "yes" if value else ""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _write(path: Path, template: str, **content: Any) -> Path:

@@ -55,6 +55,8 @@ STYLE = {
     "svg.hashsalt": "carousel",  # the same figure gives the same file
 }
 
+_MANY = 2000  # steps in one panel from which on lines are thin and nothing is shaded
+_SYMBOLS = 60  # steps that can be named one by one
 _AXIS = 28  # letters that fit beside a panel of two inches
 
 Colours = Mapping[str, str]
@@ -142,7 +144,7 @@ def forecasts(
         unit:      the axis of values.
         time_name: the axis of times.
         bands:     nominal share -> (low, high) of the first method's interval, each shaped as its
-                   forecasts; the widest first.
+                   forecasts, the widest first; not where a panel has too many steps.
         close_up:  about how many steps are shown below.
     """
     first = next(iter(made))
@@ -154,18 +156,20 @@ def forecasts(
     panels = figure.subplots(2, 1) if two else [figure.subplots()]
 
     def draw(axes: Axes, names: Sequence[str], begin: int) -> None:
-        for low, high in (bands or {}).values():
+        many = len(truth) - begin > _MANY
+        width = 0.6 if many else 1.5
+        for low, high in () if bands is None or many else bands.values():
             for start in starts:
                 if start >= begin:
                     ahead = x[start : start + horizon]
                     axes.fill_between(ahead, low[start], high[start], color=colours[first], alpha=0.2, linewidth=0)
-        axes.plot(x[begin:], truth[begin:], color=TRUTH, linewidth=1.0)
+        axes.plot(x[begin:], truth[begin:], color=TRUTH, linewidth=0.6 if many else 1.0)
         for name in reversed(names):
             for start in starts:
                 if start >= begin:
                     origin = max(start - 1, 0)  # the line begins at the last value that was known
                     known = truth[origin:start]
-                    axes.plot(x[origin : start + horizon], [*known, *made[name][start]], color=colours[name])
+                    axes.plot(x[origin : start + horizon], [*known, *made[name][start]], color=colours[name], linewidth=width)
         _value_axis(axes, unit)
         axes.margins(x=0.01)
         _date_axis(axes, x)
@@ -239,8 +243,10 @@ def error_over_time(times: Sequence[str], errors: np.ndarray, worst: Sequence[in
     """
     figure, axes = _figure(2.6)
     x = _time_values(times)[: len(errors)]
-    axes.fill_between(x, errors, color=NETWORKS[0], alpha=0.25, linewidth=0)
-    axes.plot(x, errors, color=NETWORKS[0], linewidth=1.0)
+    many = len(errors) > _MANY
+    if not many:
+        axes.fill_between(x, errors, color=NETWORKS[0], alpha=0.25, linewidth=0)
+    axes.plot(x, errors, color=NETWORKS[0], linewidth=0.5 if many else 1.0)
     for rank, at in enumerate(worst, start=1):
         axes.plot(x[at], errors[at], "o", color=WORST, markersize=5)
         axes.annotate(str(rank), (x[at], errors[at]), xytext=(5, 3), textcoords="offset points", color=WORST, weight="bold")
@@ -286,6 +292,80 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> Figure:
     bar.ax.yaxis.set_major_formatter("{x:.0%}")
     bar.outline.set_visible(False)
     return figure
+
+
+_GATES = {
+    "i": "input gate",
+    "f": "forget gate",
+    "o": "output gate",
+    "g": "candidate",
+    "c": "cell state",
+    "r": "reset gate",
+    "z": "update gate",
+    "n": "candidate",
+}
+_UNITS = 3  # units of a gate drawn one by one
+
+
+def gates(
+    found: Mapping[str, np.ndarray], times: Sequence[str], time_name: str, inputs: np.ndarray | None = None, unit: str = ""
+) -> Figure:
+    """What the gates of a network did over time: small panels, a column a layer, under the input series.
+
+    A panel shows where most units are (a band from the 10th to the 90th percentile), and those that
+    move the most, a line each.
+
+    Args:
+        found:      gate, prefixed with "<layer>." in a stack -> (T, units), T >= 2; at least one gate.
+        times:      T texts: the time, or the symbol, of each step.
+        time_name:  the axis of times.
+        inputs:     (T,) a series that the network reads; None for none.
+        unit:       the axis of the inputs.
+    """
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in found))
+    columns = [[name for name in found if name.rpartition(".")[0] == layer] for layer in layers]
+    top = 0 if inputs is None else 1
+    rows = top + max(map(len, columns))
+    figure = Figure(figsize=(WIDTH, 0.7 + 0.95 * rows))
+    grid = figure.subplots(rows, len(columns), squeeze=False, sharex=True)
+    x = _time_values(times)
+    symbols = np.issubdtype(x.dtype, np.integer) and len(times) <= _SYMBOLS
+    for n, (layer, names) in enumerate(zip(layers, columns, strict=True)):
+        panels = grid[:, n]
+        if inputs is not None:
+            panels[0].plot(x, inputs, color=TRUTH, linewidth=1.0)
+            _value_axis(panels[0], unit)
+        for axes, name in zip(panels[top:], names, strict=False):
+            _gate(axes, x, found[name])
+            _value_axis(axes, _GATES.get(name.rpartition(".")[2], name.rpartition(".")[2]))
+        for axes in panels[top + len(names) :]:
+            axes.set_visible(False)
+        if len(layers) > 1:
+            panels[0].set_title(f"layer {layer}")
+        for axes in panels:
+            axes.yaxis.set_major_locator(MaxNLocator(3))
+            axes.yaxis.label.set_fontsize(9)
+            axes.margins(x=0.01)
+        _date_axis(panels[-1], x)
+        if symbols:
+            panels[-1].set_xticks(x, times, fontsize=9)
+        panels[-1].set_xlabel(time_name)
+    figure.align_ylabels()
+    handles: list[Artist] = [Patch(color=NETWORKS[0], alpha=0.25, linewidth=0)]
+    handles += [Line2D([], [], color=NETWORKS[n]) for n in range(min(_UNITS, max(values.shape[1] for values in found.values())))]
+    labels = ["middle 80% of the units", *("the units that move the most", "", "")[: len(handles) - 1]]
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(handles), columnspacing=0.8)
+    return figure
+
+
+def _gate(axes: Axes, x: np.ndarray, values: np.ndarray) -> None:
+    """One gate, (T, units)."""
+    low, high = np.quantile(values, (0.1, 0.9), axis=1)
+    axes.fill_between(x, low, high, color=NETWORKS[0], alpha=0.25, linewidth=0)
+    for n, unit in enumerate(np.argsort(-values.std(axis=0), kind="stable")[:_UNITS].tolist()):
+        axes.plot(x, values[:, unit], color=NETWORKS[n], linewidth=1.0)
+    if values.min() >= 0 and values.max() <= 1:
+        axes.set_ylim(-0.05, 1.05)
 
 
 def spread(values: Mapping[str, Sequence[float]], colours: Colours, quantity: str) -> Figure:
