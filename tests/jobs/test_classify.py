@@ -55,6 +55,11 @@ def test_a_run_folder_with_its_result(trained):
     assert result.rows[-1]["accuracy"] == 100 * np.trace(result.confusion) / 12 >= 90
     assert len(result.mistakes) == 12 - np.trace(result.confusion)
     assert (settings.hidden, settings.file.name) == (8, "waves.ts")
+    example = result.example
+    asked = classify._parts(settings).test
+    steps = len(asked.items[0])
+    assert (example["name"], example["series"], example["steps"]) == (asked.names[0], None, [str(t + 1) for t in range(steps)])
+    assert {name: np.shape(values) for name, values in example["gates"].items()} == {f"0.0.{gate}": (steps, 8) for gate in "rzn"}
     assert result.command.startswith("carousel train classify ")
 
 

@@ -43,6 +43,13 @@ def test_a_report_has_the_scores_the_confusion_and_the_mistakes(job, tmp_path: P
         labels=["down & out", "up"],
         confusion=[[3, 1], [1, 5]],
         mistakes=[{**MISTAKE, **more}],
+        example={
+            "name": "line 9",
+            "kind": "words",
+            "steps": ["a", "fine", "film"],
+            "series": None,
+            "gates": {"0.r": [[0.1, 0.9], [0.5, 0.5], [0.2, 0.3]], "0.z": [[0.4, 0.9], [0.5, 0.1], [0.2, 0.3]]},
+        },
         counts={"training": 4321, "validation": 50, "test": 10},
         seconds=4.2,
         sequences=640,
@@ -59,6 +66,8 @@ def test_a_report_has_the_scores_the_confusion_and_the_mistakes(job, tmp_path: P
     for word in ("line 7 <b>", "0.988", *map(str, more.values())):
         assert word in page.text
     assert "accuracy on validation" in page.text
+    assert "In one sequence of the held-back part, line 9" in page.text
+    assert "reset gate" in page.text
     assert "down & out" in page.text
 
 
@@ -69,6 +78,7 @@ def test_a_report_without_mistakes_says_so(tmp_path: Path) -> None:
         labels=["down", "up"],
         confusion=[[4, 0], [0, 6]],
         mistakes=[],
+        example=None,
         counts={"training": 4, "validation": 5, "test": 10},
         seconds=4.2,
         sequences=640,
@@ -77,4 +87,5 @@ def test_a_report_without_mistakes_says_so(tmp_path: Path) -> None:
     )
     page = check_alone(write_run_report(finished(tmp_path / "run", settings, result)))
     assert "No label was taken for another." in page.text
+    assert "What the gates did" not in page.text
     assert "None: every one of the sequences was told rightly." in page.text

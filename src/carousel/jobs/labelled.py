@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from carousel.errors import InputError
-from carousel.jobs import IDX, ending
+from carousel.jobs import IDX, ending, run
 from carousel.jobs.settings import Training, TrainSettings
 
 if TYPE_CHECKING:
@@ -305,6 +305,7 @@ class Judged:
         confusion:  (C, C) how often each label, by row, was told to be each, by column, by the network.
         test:       the test part as the network reads it.
         chances:    for each of its sequences (T, C) the probability of each label at each step, or (1, C) of the whole.
+        example:    what the gates did in one sequence of the test part, as `_example` has it.
         fit:        of the network.
     """
 
@@ -313,6 +314,7 @@ class Judged:
     confusion: list[list[int]]
     test: "Part"
     chances: "list[Tensor]"
+    example: dict[str, Any] | None
     fit: "Fit"
 
 
@@ -346,7 +348,34 @@ def learn(
         trained = fitted(other, task, settings, progress=progress)
         said = {settings.baseline: logits(trained.cell, test.inputs, last=not task.each_step), **said}
     rows, confusion = judge(prepared, test, said)
-    return Judged(prepared, rows, confusion, test, [torch.softmax(one, 1) for one in said[settings.model]], fit)
+    chances = [torch.softmax(one, 1) for one in said[settings.model]]
+    return Judged(prepared, rows, confusion, test, chances, _example(fit.cell, parts.test, test), fit)
+
+
+def _example(cell: "Cell", sequences: "Sequences", part: "Part") -> dict[str, Any] | None:
+    """{"name", "kind", "steps", "series", "gates"} of the last steps of the first sequence that has two or more.
+
+    steps are the words, or the numbers of the steps; series is the sequence itself where a step is one number, else
+    None; gates are name -> (steps, units). None where there is no such sequence, or no gate in the network.
+    """
+    n = next((n for n, x in enumerate(part.inputs) if len(x) > 1), None)
+    if n is None:
+        return None
+    x, item, words = part.inputs[n], sequences.items[n], sequences.kind == "words"
+    shown = min(len(x), 40 if words else 120)
+    gates = run.gates(cell.cpu(), x, shown)
+    span = range(len(x) - shown, len(x))
+    return (
+        {
+            "name": sequences.names[n],
+            "kind": sequences.kind,
+            "steps": [item[t] if words else str(t + 1) for t in span],
+            "series": [float(item[t, 0]) for t in span] if sequences.kind == "numbers" and item.shape[1] == 1 else None,
+            "gates": {name: values.round(3).tolist() for name, values in gates.items()},
+        }
+        if gates
+        else None
+    )
 
 
 def judge(prepared: Prepared, part: "Part", said: "dict[str, list[Tensor]]") -> tuple[list[dict[str, Any]], list[list[int]]]:

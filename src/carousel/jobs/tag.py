@@ -41,6 +41,8 @@ class Result:
         confusion:  (C, C) how often each label, by row, was told to be each, by column.
         mistakes:   {"name", "step", "truth", "told", "probability"} of the steps told wrongly, the most
                     confident first, twenty at most; for words {"word"} too.
+        example:    what the gates did in one sequence, for a picture: {"name", "kind", "steps", "series", "gates"};
+                    None for a network without gates.
         counts:     sequences of the training, validation and test part.
         seconds:    time spent in training the network.
         sequences:  training sequences seen.
@@ -52,6 +54,7 @@ class Result:
     labels: list[str]
     confusion: list[list[int]]
     mistakes: list[dict[str, Any]]
+    example: dict[str, Any] | None
     counts: dict[str, int]
     seconds: float
     sequences: int
@@ -81,6 +84,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         labels=judged.prepared.labels,
         confusion=judged.confusion,
         mistakes=_mistakes(parts.test, judged),
+        example=judged.example,
         counts={"training": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)},
         seconds=judged.fit.seconds,
         sequences=judged.fit.sequences,

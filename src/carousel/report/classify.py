@@ -13,4 +13,4 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
     """The confusion matrix and the sequences that were told wrongly with the most confidence."""
     title = f"{settings.file.name}, {len(result.labels)} labels"
     worst = mistakes_table(result.mistakes, ["name", *(["text"] if any("text" in one for one in result.mistakes) else [])])
-    return labelled_content(title, settings.model, result.rows, result.labels, result.confusion, worst)
+    return labelled_content(title, settings.model, result, worst)

@@ -7,34 +7,43 @@ from typing import Any
 
 import numpy as np
 from matplotlib import style
+from matplotlib.figure import Figure
 
+from carousel.jobs import classify, tag
 from carousel.report import plots
 from carousel.report.content import Content
 from carousel.report.results import Row, Table, number
 
 
-def labelled_content(title: str, model: str, rows: Sequence[Row], labels: Sequence[str], counts: Any, worst: Table) -> Content:
-    """The confusion matrix, the table of the most confident mistakes, and the scores in one sentence.
+def labelled_content(title: str, model: str, result: classify.Result | tag.Result, worst: Table) -> Content:
+    """The confusion matrix, the table of the most confident mistakes, what the gates did, and the scores in one sentence.
 
     Args:
         title:   of the report.
         model:   the network's name in the rows.
-        rows:    as a job's `Result.rows` has them.
-        labels:  by class.
-        counts:  (C, C) how often each label, by row, was told to be each.
+        result:  of the job.
         worst:   the mistakes.
     """
-    table = np.array(counts)
+    counts = np.array(result.confusion)
     with style.context(plots.STYLE):
-        figures = {"confusion": plots.svg(plots.confusion(table, labels))}
+        figures = {"confusion": plots.svg(plots.confusion(counts, result.labels))}
+        if result.example is not None:
+            figures["gates"] = plots.svg(_gates(result.example))
     return Content(
         title=title,
-        finding=_finding(model, rows, table),
+        finding=_finding(model, result.rows, counts),
         monitor=("loss", "nats"),
         loss_unit="nats",
-        values={"figures": figures, "worst": worst, "confused": _confused(table, labels), "asked_of": f"{table.sum():,}"},
+        values={"figures": figures, "worst": worst, "confused": _confused(counts, result.labels), "asked_of": f"{counts.sum():,}"},
         shown=("accuracy", "%"),
     )
+
+
+def _gates(example: dict[str, Any]) -> Figure:
+    found = {name: np.array(values) for name, values in example["gates"].items()}
+    series = None if example["series"] is None else np.array(example["series"])
+    time_name = "word" if example["kind"] == "words" else "step"
+    return plots.gates(found, example["steps"], time_name, series, "input")
 
 
 def mistakes_table(mistakes: Sequence[Row], where: Sequence[str]) -> Table:
