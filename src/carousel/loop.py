@@ -107,7 +107,11 @@ class Stepper:
     """One step at a time, with the state carried from call to call; for streams.
 
     Evaluation only: no gradients, no noise. `stepper.state` may be read, kept and set; set it to
-    None to start again.
+    None to start again. Several threads may call `step` of one stepper at once.
+
+    Where the native backend applies, a step is one call of machine code, with the weights kept as
+    that reads them. Weights and context changed by PyTorch in place, or replaced, are seen at the next
+    step; what is written past PyTorch's notice (through `.data` or NumPy) is not.
 
     Args:
         cell:     the step to make.
@@ -118,20 +122,34 @@ class Stepper:
         self.cell = cell
         self.state: State = None
         self._context = None if context is None else pytree.tree_map(lambda leaf: leaf[None], context)
+        self._native: engine.NativeStep | None = None
 
     def __call__(self, x: Any) -> Any:
         """y for the input x of one step of one sequence; carries the state on."""
         y, self.state = self.step(x, self.cell.initial_state() if self.state is None else self.state)
         return y
 
-    @torch.no_grad()
     def step(self, x: Any, state: State) -> tuple[Any, State]:
         """(y, next state) from x and state, all of one sequence; nothing is kept between calls."""
+        native = self._native
+        if native is not None and engine.interception() is None and native.holds(self.cell):
+            result = native(x, state)
+            if result is not None:
+                return result
+        return self._first_step(x, state)
+
+    @torch.no_grad()
+    def _first_step(self, x: Any, state: State) -> tuple[Any, State]:
+        """A step with its arguments checked, which makes the native one ready for those to come."""
         _check_inputs("Stepper", (), self.cell, x)
         _check_state("Stepper", self.cell, state, ())
         inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)
-        state = pytree.tree_map(lambda leaf: leaf[None], state)
-        call = Call(1, 1, inputs, state, self._context, {}, {}, None, False)
+        before = pytree.tree_map(lambda leaf: leaf[None], state)
+        call = Call(1, 1, inputs, before, self._context, {}, {}, None, False)
+        self._native = engine.native_step(self.cell, call)
+        result = None if self._native is None else self._native(x, state)
+        if result is not None:
+            return result
         outputs, final_state, _ = engine.run(self.cell, call, "auto")
         return pytree.tree_map(lambda leaf: leaf[0, 0], outputs), pytree.tree_map(lambda leaf: leaf[0], final_state)
 

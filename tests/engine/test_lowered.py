@@ -8,7 +8,7 @@ import carousel
 from carousel import engine
 from carousel.cell import Cell, Stack
 from carousel.cells import GRU, LSTM
-from carousel.engine import lowered, plan, program, trace
+from carousel.engine import lowered, plan, program, watch
 from carousel.engine.call import Call
 from carousel.engine.distribute import Batched, Recurrence, Shift
 from carousel.errors import InputError
@@ -24,7 +24,7 @@ def plan_of(cell, x, grad=True):
     """The plan of a scan over x, with gradients for everything or for nothing."""
     state = torch.utils._pytree.tree_map(lambda leaf: leaf.expand(x.shape[1], *leaf.shape), cell.initial_state())
     call = Call(x.shape[0], x.shape[1], x, state, None, {}, {}, None, False)
-    found = lowered.lower(cell, call, trace.lifted(cell), engine.compile_native)
+    found = lowered.lower(cell, call, watch.watched(cell), engine.compile_native)
     n_states = len(found.graph.state)
     return found.program((grad,) * len(found.arguments), (grad,) * n_states, False).plan
 

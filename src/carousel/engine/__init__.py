@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from carousel.cell import Cell
 from carousel.engine import eager, lowered
@@ -22,7 +21,8 @@ from carousel.engine.capture import UnsupportedStep
 from carousel.engine.ir import Loop
 from carousel.engine.packing import Packing
 from carousel.engine.program import LoopRunner
-from carousel.engine.trace import lifted
+from carousel.engine.step import NativeStep
+from carousel.engine.watch import watched
 from carousel.errors import InputError
 
 BACKENDS = ("eager", "native")
@@ -53,7 +53,7 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
 
 def native_refusal(cell: Cell, call: Call) -> str | None:
     """Why a call cannot run on native code, whatever its step does; None where it can."""
-    tensors = [*lifted(cell).values(), *(leaf for leaves, _ in call.flat for leaf in leaves)]
+    tensors = [*watched(cell).weights.values(), *(leaf for leaves, _ in call.flat for leaf in leaves)]
     for tensor in tensors:
         if not tensor.is_cpu:
             return f"it runs on the CPU, got a tensor on {tensor.device}"
@@ -61,13 +61,34 @@ def native_refusal(cell: Cell, call: Call) -> str | None:
             return f"it knows float32 and float64, got {tensor.dtype}"
         if type(tensor) not in (Tensor, nn.Parameter, nn.Buffer):
             return f"it takes plain tensors, got {type(tensor).__name__}"
-    if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
-        return "the call is being traced"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return "the call is inside a torch.func transform"
+    intercepted = interception()
+    if intercepted is not None:
+        return intercepted
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
         return "forward-mode derivatives are asked for"
     return None
+
+
+def interception() -> str | None:
+    """Who looks at every operation of a call, so that none may be left out; None where nobody does."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return "the call is being traced"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "the call is inside a torch.func transform"
+    return None
+
+
+def native_step(cell: Cell, call: Call) -> NativeStep | None:
+    """The step of a call of one step of one sequence, as one native routine; None where there can be none."""
+    if native_refusal(cell, call) is not None:
+        return None
+    found = watched(cell)
+    if any(tensor.is_inference() for tensor in (*found.weights.values(), *call.flat[2][0])):  # when they change is not known
+        return None
+    try:
+        return NativeStep(call, lowered.lower(cell, call, found, compile_native), found)
+    except InputError:
+        return None
 
 
 def compile_native(loop: Loop) -> LoopRunner:

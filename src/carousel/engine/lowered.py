@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,12 +21,15 @@ from carousel.cell import Cell
 from carousel.engine import batched
 from carousel.engine.call import Call, structure
 from carousel.engine.capture import UnsupportedStep, capture
-from carousel.engine.ir import STEP, Graph, Loop, Value
+from carousel.engine.ir import ROW, SHARED, STEP, Graph, Loop, Value
 from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
 from carousel.engine.program import LoopRunner, Program, Stager, make_prelude, make_program
 from carousel.engine.rewrite import rewritten
-from carousel.engine.trace import cell_key, lifted
+from carousel.engine.watch import Watched, watched
+
+if TYPE_CHECKING:
+    from carousel.engine.native import OneStep
 
 _CACHE_SIZE = 256
 
@@ -52,24 +56,48 @@ class Lowered:
             self.programs[key] = make_program(make_plan(self.graph, needs, state_needs, return_states), self.compile_loop)
         return self.programs[key]
 
+    @cached_property
+    def whole(self) -> Loop:
+        """All of a step as a loop that carries nothing: it reads x and the state, and writes the next state and y.
+
+        At a single time step nothing is worth moving out of a loop.
+        """
+        graph = self.graph
+        ops = core_of(graph)[1]
+        read = {value for op in ops for value in op.values} | {*graph.outputs, *graph.new_state}
+        return Loop(
+            ops=tuple(ops),
+            shared=tuple(value for value in (*self.arguments, *graph.constants) if graph.lead[value] == SHARED and value in read),
+            per_row=tuple(value for value in self.arguments if graph.lead[value] == ROW),
+            per_step=(*graph.inputs, *graph.state),
+            written=(*graph.new_state, *graph.outputs),
+        )
+
+    @cached_property
+    def routine(self) -> OneStep:
+        """`whole` as machine code."""
+        from carousel.engine import native  # llvmlite is loaded when the first loop is compiled
+
+        return native.compile_loop(self.whole).step()
+
 
 _cache: OrderedDict[Any, Lowered | str] = OrderedDict()
 """What was captured, by everything that capture bakes in; for a step that cannot be lowered the reason."""
 
 
-def lower(cell: Cell, call: Call, weights: dict[str, Tensor], compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
+def lower(cell: Cell, call: Call, cell_now: Watched, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
     """The captured step for a call's shapes and dtypes; T, B and lengths do not matter.
 
     Raises:
         UnsupportedStep: the step has an operation that cannot be lowered.
     """
     key = (
-        cell_key(cell),
+        cell_now.key,
         compile_loop,
         (structure(call.inputs), structure(call.state), structure(call.context)),
         tuple([(leaf.shape[axes:], leaf.dtype) for (leaves, _), axes in zip(call.flat, _LEADING, strict=True) for leaf in leaves]),
         (*call.step_noise, *call.sequence_noise),
-        tuple([(name, leaf.shape, leaf.dtype) for name, leaf in weights.items()]),
+        tuple([(name, leaf.shape, leaf.dtype) for name, leaf in cell_now.weights.items()]),
     )
     found = _cache.get(key)
     if found is None:
@@ -104,14 +132,14 @@ def _captured(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]
 
 def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> tuple[Any, Any, Any]:
     """(outputs, final_state, states) as `carousel.scan` gives them; states is None unless asked for."""
-    weights = lifted(cell)
-    lowered = lower(cell, call, weights, compile_loop)
+    cell_now = watched(cell)
+    lowered = lower(cell, call, cell_now, compile_loop)
     graph = lowered.graph
     rows = packing(call.steps, call.batch, call.lengths)
     (inputs, _), (state, state_spec), (context, _), (step_noise, _), (sequence_noise, _) = call.flat
 
     env = dict(graph.constants)
-    env.update(zip(graph.weights, weights.values(), strict=True))
+    env.update(zip(graph.weights, cell_now.weights.values(), strict=True))
     env.update(zip((*graph.inputs, *graph.step_noise), [rows.pack_steps(leaf) for leaf in (*inputs, *step_noise)], strict=True))
     env.update(
         zip((*graph.context, *graph.sequence_noise), [rows.pack_rows(leaf) for leaf in (*context, *sequence_noise)], strict=True)

@@ -28,7 +28,9 @@ from carousel.cell import Cell, built
 from carousel.errors import InputError
 
 _MODULE_INTERNALS = frozenset(nn.Module().__dict__) - {"training"}
-_PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
+PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
+"""Types of values that never change."""
+
 _CACHE_SIZE = 256
 _cache: OrderedDict[Any, Any] = OrderedDict()
 
@@ -214,33 +216,44 @@ def cell_key(cell: Cell) -> Any:
     """
     key = []
     for name, module in cell.named_modules(remove_duplicate=False):
-        attributes = module.__dict__
         own = [
-            (attribute, _frozen(attributes[attribute], f"{type(module).__name__}.{attribute}"))
-            for attribute in attributes
-            if attribute not in _MODULE_INTERNALS
+            (attribute, _frozen(module.__dict__[attribute], f"{type(module).__name__}.{attribute}"))
+            for attribute in own_attributes(module)
         ]
         key.append((name, type(module), _class_key(type(module)), tuple(own)))
     return tuple(key)
 
 
-def _class_key(kind: type) -> Any:
-    """The methods and attributes of a module's class as they are now: a notebook replaces them at will."""
-    key: list[Any] = []
+def own_attributes(module: nn.Module) -> list[str]:
+    """The names of a module's attributes that are not those of every module; `training` is one of its own."""
+    return [name for name in module.__dict__ if name not in _MODULE_INTERNALS]
+
+
+def own_bases(kind: type) -> list[type]:
+    """The classes of a module whose attributes are its own: those before Cell or nn.Module."""
+    bases = []
     for base in kind.__mro__:
         if base is Cell or base is nn.Module:
             break
+        bases.append(base)
+    return bases
+
+
+def _class_key(kind: type) -> Any:
+    """The methods and attributes of a module's class as they are now: a notebook replaces them at will."""
+    key: list[Any] = []
+    for base in own_bases(kind):
         for name, value in vars(base).items():
             if isinstance(value, FunctionType):
                 key.append((value, value.__code__))
-            elif isinstance(value, (tuple, *_PLAIN)) and not name.startswith("__"):
+            elif isinstance(value, (tuple, *PLAIN)) and not name.startswith("__"):
                 key.append((name, _frozen(value, f"{base.__name__}.{name}")))
     return tuple(key)
 
 
 def _frozen(value: Any, where: str) -> Any:
     """A hashable stand-in that is equal only for equal values."""
-    if value is None or isinstance(value, _PLAIN):
+    if value is None or isinstance(value, PLAIN):
         return (type(value), value)
     if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, type, torch._ops.OpOverload)):
         return value

@@ -5,6 +5,6 @@ write them in LLVM's text, math.py the elementary functions, lower.py the loop a
 turns the text into functions and keeps them on disk, threads.py runs them.
 """
 
-from carousel.engine.native.compiled import CompiledLoop, compile_loop
+from carousel.engine.native.compiled import CompiledLoop, OneStep, compile_loop
 
-__all__ = ["CompiledLoop", "compile_loop"]
+__all__ = ["CompiledLoop", "OneStep", "compile_loop"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -67,6 +68,10 @@ class CompiledLoop:
         variant = self._variants[rows == 1]
         variant.run(buffers, offsets, T, B, threads)
 
+    def step(self) -> OneStep:
+        """The code for a single step of a single row."""
+        return self._variants[True].step()
+
     def llvm_ir(self, rows: str = "many") -> str:
         """The LLVM text for blocks of "one" row or of "many"."""
         return Program(self.loop, self.width, rows == "one").text()
@@ -110,6 +115,14 @@ class _Variant:
                 threads.run(self._library.addresses["pack"], self._pack, arguments, team)
         threads.run(self._library.addresses["run"], self._run, arguments, team)
 
+    def step(self) -> OneStep:
+        if self._library is None:
+            self._load()
+        # Python's threads get the interpreter back while a long step runs; a short one is over before they could.
+        kind = threads.Function if self.elements > ALONE else threads.ShortFunction
+        assert self._library is not None
+        return OneStep(self._library, kind, self.program.packed_bytes, self.program.scratch_bytes)
+
     def _division(self, B: int, most: int) -> tuple[int, int]:
         """(rows of a block, threads): every thread has as many blocks as the others, if it can be."""
         if self.single:
@@ -120,6 +133,44 @@ class _Variant:
         team = min(B, most)
         rounds = -(-B // (team * largest))
         return -(-B // (team * rounds)), team
+
+
+class OneStep:
+    """The code for a single step of a single row, its arguments laid out by who calls it.
+
+    run:  takes (address of a table, 0).
+    """
+
+    FIRST = len(WORDS)
+    """Where the buffers begin in a table, in the order that `Loop` gives."""
+
+    def __init__(self, library: jit.Library, kind: Callable[[int], Callable[[int, int], None]], packed: int, scratch: int) -> None:
+        self._library = library  # the code is there as long as it is
+        self.run, self._pack = kind(library.addresses["run"]), kind(library.addresses["pack"])
+        self._packed_bytes, self._scratch_bytes = packed, scratch
+        self._offsets = np.array([0, 1])
+
+    def packed(self, buffers: Sequence[int]) -> np.ndarray:
+        """The matrices of the loop's buffers, packed; of the others the addresses do not matter."""
+        memory = aligned(self._packed_bytes)
+        table = self.table(buffers, memory, memory)
+        self._pack(table.buffer_info()[0], 0)
+        return memory
+
+    def scratch(self) -> np.ndarray:
+        """Memory for one call at a time."""
+        return aligned(self._scratch_bytes)
+
+    def table(self, buffers: Sequence[int], packed: np.ndarray, scratch: np.ndarray) -> array[int]:
+        """The words that the routine reads; addresses of tensors may be changed from call to call."""
+        return array("q", [1, 1, 1, 1, self._offsets.ctypes.data, scratch.ctypes.data, packed.ctypes.data, *buffers])
+
+
+def aligned(size: int) -> np.ndarray:
+    """Memory that begins where a cache line does."""
+    memory = uninitialised(size + ALIGNMENT)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size]
 
 
 def uninitialised(size: int) -> np.ndarray:

@@ -16,6 +16,9 @@ from carousel.engine.native import jit
 Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 """A native function of (arguments, number of the thread)."""
 
+ShortFunction = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+"""The same, for what is over before other threads of Python could make use of the interpreter."""
+
 MEMBER = """
 declare i32 @omp_get_thread_num()
 declare i32 @omp_get_num_threads()
