@@ -13,7 +13,7 @@ from carousel.cells import GRU, LSTM, Elman, Window
 from carousel.cells.lstm import LSTMState
 from carousel.engine import BACKENDS, trace
 from carousel.errors import InputError
-from cell_table import Attending, Embedding, Pair, arguments, build
+from cell_table import Attending, Pair, SymbolAndVector, arguments, build
 
 
 @pytest.fixture(params=["auto", *sorted(BACKENDS)])
@@ -211,7 +211,7 @@ def test_nothing_given_is_changed(lstm, backend):
 
 
 def test_trees_and_an_integer_index(backend):
-    cell = Embedding()
+    cell = SymbolAndVector()
     symbol, x = torch.randint(5, (4, 3)), torch.randn(4, 3, 2)
     outputs, _ = carousel.scan(cell, Pair(symbol, x), backend=backend)
     assert isinstance(outputs, Pair)
@@ -223,7 +223,7 @@ def test_trees_and_an_integer_index(backend):
 
 
 def test_the_start_may_be_learned(backend):
-    cell = Embedding()
+    cell = SymbolAndVector()
     _, final = carousel.scan(cell, Pair(torch.zeros(2, 3, dtype=torch.long), torch.randn(2, 3, 2)), backend=backend)
     final["h"].sum().backward()
     assert cell.h0.grad.abs().sum() > 0
