@@ -11,7 +11,7 @@ from cyclopts import App, ArgumentCollection, CoercionError, Parameter
 
 import carousel
 from carousel import jobs
-from carousel.cli import share, train
+from carousel.cli import share, train, use
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
 from carousel.jobs.run import settings_table
@@ -40,6 +40,7 @@ app = App(
 
 
 app.command(train.app)
+use.add_to(app)
 app.command(share.data)
 
 

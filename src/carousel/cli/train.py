@@ -16,7 +16,7 @@ from cyclopts import App, Group, Parameter
 from carousel import jobs
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
-from carousel.jobs import classify, forecast, tag
+from carousel.jobs import classify, forecast, language, tag
 from carousel.jobs.settings import TrainSettings, check_names, option
 
 FLAT = Parameter(name="*")  # the fields of a dataclass as options of their own
@@ -41,8 +41,8 @@ app = App(name="train", usage="Usage: carousel train [JOB] FILE --out RUN [OPTIO
 app.help = """Train a network on a file, judge it on a part that was held back, and write a report.
 
 The job is told by the kind of the file where none is named: a table (.csv) is forecast; recordings (a folder or .tar of
-wav files), .ts, idx and JSON lines (.jsonl) are classified; JSON lines with a list of labels are tagged. The options are the
-job's: `carousel train forecast --help`."""
+wav files), .ts, idx and JSON lines (.jsonl) are classified; JSON lines with a list of labels are tagged; any other
+file is a text. The options are the job's: `carousel train forecast --help`."""
 
 
 @app.command(name="forecast")
@@ -75,6 +75,18 @@ def _tag(settings: Annotated[tag.Settings, Parameter(name="*")], *, run: Annotat
 
     It holds a part of the sequences back, or reads them from a file of their own. It prints the accuracy over
     all their steps beside that of a network without memory, and writes a report with pictures.
+    """
+    _train(settings, run)
+
+
+@app.command(name="language")
+def _language(
+    settings: Annotated[language.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
+) -> None:
+    """Tell the next character, or byte, of a text.
+
+    It holds the end of the text back. It prints the bits that a character takes there beside those of counting runs
+    of characters, and writes a report with what the network writes by itself.
     """
     _train(settings, run)
 

@@ -19,6 +19,7 @@ JOBS: dict[str, str] = {
     "forecast": "carousel.jobs.forecast",
     "classify": "carousel.jobs.classify",
     "tag": "carousel.jobs.tag",
+    "language": "carousel.jobs.language",
 }
 """name -> module; a job is loaded only when it is asked for."""
 

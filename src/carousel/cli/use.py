@@ -1,0 +1,137 @@
+"""The commands that put a finished run to use: evaluate, predict, stream, generate."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+
+from carousel import jobs
+from carousel.cli.tables import print_table
+from carousel.errors import InputError
+from carousel.files import write_aside
+
+
+def add_to(app: App) -> None:
+    """Register the commands."""
+    commands: tuple[Callable[..., None], ...] = (evaluate, predict, stream, generate)
+    for order, command in enumerate(commands):
+        app.command(sort_key=2.1 + order / 10)(command)
+
+
+def evaluate(run: Path, file: Path | None = None, /) -> None:
+    """Print the scores of a finished run on its held-back part, or on another file.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    file
+        A file of the form that the run was trained on, with the answers. [default: the part that was held back]
+    """
+    from carousel.report.results import errors_table
+
+    print_table(*errors_table(jobs.of_run(run).evaluate(run, file)))
+
+
+def predict(run: Path, file: Path, /, *, out: Path | None = None) -> None:
+    """Tell what a finished run says of a file: the values to come, the label of each sequence, the bits of each line.
+
+    A table (.csv) is answered by a table, everything else by JSON lines.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    file
+        A file of the form that the run was trained on; the answers may be missing.
+    out
+        The file to make; .csv or .jsonl says of which kind. [default: the standard output]
+    """
+    if out is not None and out.exists():
+        raise InputError(f"{out} is there already; give another file")
+    records = jobs.of_run(run).predict(run, file)
+    named = out if out is not None and out.suffix.lower() in (".csv", ".jsonl") else file
+    lines = _as_csv(records) if ".csv" in (suffix.lower() for suffix in named.suffixes) else _as_json(records)
+    if out is not None:
+        write_aside(out, "".join(lines))
+        return
+    for line in lines:
+        sys.stdout.write(line)
+
+
+def stream(run: Path, /) -> None:
+    """Read lines on the standard input and answer each at once, the state carried from line to line.
+
+    A forecast reads rows of CSV with the columns of its training file; a classifier the numbers or the words of a
+    step (a blank line begins a new sequence); a language model lines of text.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    """
+    answer = jobs.of_run(run).stream(run)
+    for number, line in enumerate(_lines(), start=1):
+        try:
+            told = answer(line)
+        except InputError as error:
+            raise InputError(f"line {number}: {error}") from None
+        print(told, flush=True)
+
+
+def generate(run: Path, /, *, prompt: str = "\n", length: int = 500, temperature: float = 1.0, seed: int = 0) -> None:
+    """Let a language model write.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    prompt
+        What it reads first, and writes on from. [default: an end of line]
+    length
+        Characters (or bytes) to write.
+    temperature
+        Below 1 the likely becomes likelier; at 0 it is always the likeliest.
+    seed
+        Of the drawing; the same seed writes the same text.
+    """
+    from carousel.jobs import language
+
+    written = language.generate(run, prompt, length=length, temperature=temperature, seed=seed)
+    print(prompt.lstrip("\n"), end="", flush=True)
+    for text in written:
+        print(text, end="", flush=True)
+    print()
+
+
+def _lines() -> Iterator[str]:
+    """The lines of the standard input as they come, without their ends."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"line {number}: byte {error.start + 1} is not UTF-8") from None
+
+
+def _as_json(records: Iterator[dict[str, Any]]) -> Iterator[str]:
+    for record in records:
+        yield json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _as_csv(records: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Rows with the names of the first record's entries above them."""
+    names: list[str] = []
+    for record in records:
+        row = io.StringIO()
+        if not names:
+            names = list(record)
+            csv.writer(row, lineterminator="\n").writerow(names)
+        csv.writer(row, lineterminator="\n").writerow([record[name] for name in names])
+        yield row.getvalue()

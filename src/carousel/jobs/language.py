@@ -1,0 +1,374 @@
+"""A language model of a text: train a network to tell the next symbol, judge it in bits, let it write.
+
+The run folder is that of `carousel.train.fit`, with `prepared.json` and `result.json` beside it.
+"""
+
+# No annotations from the future here: the fields of Settings are read in another module.
+
+import codecs
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from carousel.errors import InputError
+from carousel.jobs import run
+from carousel.jobs.settings import Training, TrainSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from carousel.cell import Cell
+    from carousel.data.text import Alphabet
+
+SAMPLE = 500
+"""Symbols of the text that a finished run shows."""
+
+PASSAGE = 300
+"""Symbols of the passages that the report colours."""
+
+
+@dataclass(frozen=True)
+class Settings(TrainSettings):
+    """What text is to be learned, and how the network is trained."""
+
+    job = "language"
+
+    file: Path
+    """The text, UTF-8 or, by byte, any file; or .gz of one."""
+    _: KW_ONLY
+    unit: Literal["character", "byte"] = "character"
+    """What a symbol is."""
+    order: int = 5
+    """Symbols of a run that the counting baseline counts, the told one included."""
+    validation: float = 0.05
+    """Share of the text, before the test part, that training is watched on."""
+    test: float = 0.1
+    """Share of the text held back at its end for the table."""
+    length: Annotated[int, Training] = 100
+    """Symbols of a training sequence."""
+    embedding: Annotated[int, Training] = 64
+    """Numbers that stand for a symbol, learned."""
+    hidden: Annotated[int, Training] = 256
+    """Units of a layer."""
+    dropout: Annotated[float, Training] = 0.0
+    """Share of each layer's outputs that are dropped in training."""
+    sequences: Annotated[int, Training] = 32000
+    """Training sequences seen in all, at most."""
+    evaluate_every: Annotated[int, Training] = 1600
+    """Sequences between two looks at the validation part."""
+    rate: Annotated[float, Training] = 0.003
+    """The learning rate."""
+    clip_norm: Annotated[float | None, Training] = 100.0
+    """Gradients (of the sum over a sequence's steps) longer than this are scaled down to it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Bits on the held-back end of the text.
+
+    Attributes:
+        rows:       a method each: {"method", "bits/character" or "bits/byte"}, the network last.
+        counts:     symbols of the training, validation and test part.
+        symbols:    how many different ones there are.
+        sample:     what the network writes by itself, at temperature 0.8.
+        passages:   {"title", "pieces": [(text, bits)]} of the test part: its beginning, and where the network took the most bits.
+        seconds:    time spent in training.
+        sequences:  training sequences seen.
+        stopped:    why training ended.
+        command:    the command line that repeats the run.
+    """
+
+    rows: list[dict[str, Any]]
+    counts: dict[str, int]
+    symbols: int
+    sample: str
+    passages: list[dict[str, Any]]
+    seconds: float
+    sequences: int
+    stopped: str
+    command: str
+
+
+def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
+    """Train the network, judge it on the held-back end and write the run folder.
+
+    Args:
+        settings:  what to do.
+        out:       the run folder: new, or with resume=True the one to go on with.
+        resume:    go on from the last checkpoint in `out`.
+        progress:  show how training goes.
+
+    Raises:
+        InputError: a file, option or folder that cannot be used.
+    """
+    from carousel.data.text import Alphabet, Language, counted_bits, read_text
+    from carousel.learn import BPTT
+    from carousel.models import build
+    from carousel.train import fit
+
+    out = Path(out)
+    for name, share in (("validation", settings.validation), ("test", settings.test)):
+        if not 0 < share < 1:
+            raise InputError(f"language: expected {name} between 0 and 1 (a share of the text), got {share}")
+    for name, count in (("embedding", settings.embedding), ("order", settings.order)):
+        if count < 1:
+            raise InputError(f"language: expected {name} of at least 1, got {count}")
+    text = read_text(settings.file, settings.unit)
+    test_start = len(text) - round(settings.test * len(text))
+    train_end = max(test_start - round(settings.validation * len(text)), 0)
+    alphabet = Alphabet.of(text[:train_end])
+    numbers = alphabet.numbers(text)
+    training = numbers[:train_end]
+    task = Language(training, numbers[train_end:test_start], alphabet.size, length=settings.length)
+    if len(text) - test_start < 1:
+        raise InputError(f"language: the test part of {settings.file} is empty: a share of {settings.test} of {len(text)} symbols")
+    prepared = {
+        "alphabet": asdict(alphabet),
+        "input_size": settings.embedding,
+        "symbols": alphabet.size,
+        "output_size": alphabet.size,
+        "length": settings.length,
+    }
+    cell = build(
+        settings.model,
+        settings.embedding,
+        alphabet.size,
+        hidden=settings.hidden,
+        layers=settings.layers,
+        symbols=alphabet.size,
+        dropout=settings.dropout,
+        seed=settings.seed,
+    )
+    fitted = fit(
+        cell,
+        task,
+        learner=BPTT(clip_norm=settings.clip_norm),
+        optimizer=settings.optimizer,
+        rate=settings.rate,
+        batch_size=settings.batch_size,
+        sequences=settings.sequences,
+        evaluate_every=settings.evaluate_every,
+        patience=settings.patience,
+        seed=settings.seed,
+        device=settings.device,
+        out=out,
+        resume=resume,
+        settings=settings.table(),
+        progress=progress,
+    )
+    bits = _bits(fitted.cell, numbers, test_start, settings.length)
+    measure = f"bits/{settings.unit}"
+    counted = {
+        "every symbol alike": counted_bits(training, numbers, test_start, alphabet.size, 0),
+        "frequencies": counted_bits(training, numbers, test_start, alphabet.size, 1),
+        f"runs of {settings.order}": counted_bits(training, numbers, test_start, alphabet.size, settings.order),
+    }
+    result = Result(
+        rows=[{"method": name, measure: float(one.mean())} for name, one in {**counted, settings.model: bits}.items()],
+        counts={"training": train_end, "validation": test_start - train_end, "test": len(text) - test_start},
+        symbols=alphabet.size,
+        sample="".join(_written(fitted.cell, alphabet, "\n", SAMPLE, 0.8, settings.seed)),
+        passages=_passages(alphabet, numbers[test_start:], bits),
+        seconds=fitted.seconds,
+        sequences=fitted.sequences,
+        stopped=fitted.stopped,
+        command=settings.command(out),
+    )
+    run.keep(out, prepared, asdict(result))
+    return result
+
+
+def load(folder: Path | str) -> tuple[Settings, Result]:
+    """The settings and the result of a run folder whose training has ended.
+
+    Raises:
+        InputError: a folder that holds no finished language model.
+    """
+    settings = Settings.from_table(run.settings_table(folder), Path(folder) / "config.toml")
+    try:
+        return settings, Result(**run.result(folder))
+    except TypeError as error:
+        raise InputError(f"{Path(folder) / 'result.json'}: not the result of a language model: {error}") from None
+
+
+def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
+    """The table of the held-back end; or the network's bits on the whole of another text.
+
+    Raises:
+        InputError: no finished run, a file that cannot be used.
+    """
+    import math
+
+    from carousel.data.text import read_text
+
+    settings, result = load(folder)
+    if file is None:
+        return result.rows
+    alphabet, warm_up = _prepared(folder)
+    numbers = alphabet.numbers(read_text(file, alphabet.unit))
+    if len(numbers) < 2:
+        raise InputError(f"{file}: expected two symbols or more, got {len(numbers)}")
+    bits = _bits(run.network(folder), numbers, 1, warm_up)
+    measure = f"bits/{alphabet.unit}"
+    return [
+        {"method": "every symbol alike", measure: math.log2(alphabet.size)},
+        {"method": settings.model, measure: float(bits.mean())},
+    ]
+
+
+def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
+    """How surprising each line of a text is: {"line", "symbols", "bits": of its symbols, on average}.
+
+    A line's end counts as its last symbol; what came before it is known. The first symbol of all has no bits.
+
+    Raises:
+        InputError: no finished run, a file that cannot be used.
+    """
+    from carousel.data.text import read_text
+
+    alphabet, warm_up = _prepared(folder)
+    text = read_text(file, alphabet.unit)
+    numbers = alphabet.numbers(text)
+    if len(numbers) < 2:
+        raise InputError(f"{file}: expected two symbols or more, got {len(numbers)}")
+    bits = [0.0, *_bits(run.network(folder), numbers, 1, warm_up).tolist()]
+    end = 10 if isinstance(text, bytes) else "\n"
+    start = 0
+    lines = 0
+    for n, symbol in enumerate(text):
+        if symbol == end or n == len(text) - 1:
+            lines += 1
+            taken = bits[max(start, 1) : n + 1]
+            yield {"line": lines, "symbols": n + 1 - start, "bits": round(sum(taken) / max(len(taken), 1), 4)}
+            start = n + 1
+
+
+def stream(folder: Path | str) -> Callable[[str], str]:
+    """A function from a line of text to a line of JSON: {"bits": of its symbols on average, "next": the likeliest after it}.
+
+    The line's end counts as its last symbol. The very first symbol has no bits.
+
+    Raises:
+        InputError: no finished run.
+    """
+    import math
+
+    import torch
+
+    from carousel.loop import Stepper
+
+    alphabet, _ = _prepared(folder)
+    stepper = Stepper(run.network(folder))
+    expected: Tensor | None = None  # log probabilities of the next symbol
+
+    def answer(line: str) -> str:
+        nonlocal expected
+        text = line.removesuffix("\n") + "\n"
+        taken = []
+        for symbol in alphabet.numbers(text.encode(errors="surrogateescape") if alphabet.unit == "byte" else text):
+            if expected is not None:
+                taken.append(-float(expected[symbol]) / math.log(2))
+            expected = torch.log_softmax(stepper(symbol), 0)
+        assert expected is not None
+        bits = round(sum(taken) / len(taken), 4) if taken else None
+        return json.dumps({"bits": bits, "next": alphabet.shown(int(expected.argmax()))}, ensure_ascii=False)
+
+    return answer
+
+
+def generate(
+    folder: Path | str, prompt: str = "\n", *, length: int = 500, temperature: float = 1.0, seed: int = 0
+) -> Iterator[str]:
+    """Text that the network writes on from a prompt, a symbol at a time; the prompt itself is not given again.
+
+    Args:
+        folder:       of a finished run.
+        prompt:       what is read first; at least one symbol.
+        length:       symbols to write.
+        temperature:  by which the logits are divided: below 1 the likely becomes likelier, at 0 always the likeliest.
+        seed:         of the drawing.
+
+    Raises:
+        InputError: no finished language model, an option that cannot be used.
+    """
+    settings = run.settings_table(folder)
+    if settings["job"] != Settings.job:
+        raise InputError(f"{folder}: a run of {settings['job']}; only a language model writes")
+    if not prompt:
+        raise InputError("generate: expected a prompt of one symbol or more")
+    if length < 0:
+        raise InputError(f"generate: expected length of at least 0, got {length}")
+    if not 0 <= temperature < float("inf"):
+        raise InputError(f"generate: expected a temperature of at least 0, got {temperature}")
+    alphabet, _ = _prepared(folder)
+    return _written(run.network(folder), alphabet, prompt, length, temperature, seed)
+
+
+def _written(cell: "Cell", alphabet: "Alphabet", prompt: str, length: int, temperature: float, seed: int) -> Iterator[str]:
+    """What `cell` writes on from a prompt."""
+    import torch
+
+    from carousel.loop import Stepper
+
+    stepper, generator = Stepper(cell.cpu().eval()), torch.Generator().manual_seed(seed)
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for symbol in alphabet.numbers(prompt.encode() if alphabet.unit == "byte" else prompt):
+        logits = stepper(symbol)
+    for _ in range(length):
+        if alphabet.unit == "character":
+            logits[-1] = -torch.inf  # what stands for unknown characters is never written
+        if temperature == 0:
+            symbol = logits.argmax()
+        else:
+            symbol = torch.multinomial(torch.softmax(logits / temperature, 0), 1, generator=generator)[0]
+        yield alphabet.symbols[symbol] if alphabet.unit == "character" else decoder.decode(bytes([int(symbol)]))
+        logits = stepper(symbol)
+    yield decoder.decode(b"", final=True)
+
+
+def _prepared(folder: Path | str) -> "tuple[Alphabet, int]":
+    """The alphabet of a run, and the length of its training sequences."""
+    from carousel.data.text import Alphabet
+
+    table = run.prepared(folder)
+    try:
+        return Alphabet(**table["alphabet"]), table["length"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{Path(folder) / 'prepared.json'}: not of a language model: {error}") from None
+
+
+def _bits(cell: "Cell", numbers: "Tensor", begin: int, warm_up: int) -> "Tensor":
+    """(n - begin,) the bits that each symbol from `begin` on took."""
+    import torch
+
+    from carousel.data.text import bits_of
+    from carousel.loop import scan
+
+    device = next(cell.parameters()).device
+
+    def logits_after(inputs: "Tensor", state: Any) -> "tuple[Tensor, Any]":
+        with torch.no_grad():
+            return scan(cell, inputs.to(device), state)
+
+    cell.eval()
+    return bits_of(logits_after, numbers, begin, warm_up)
+
+
+def _passages(alphabet: "Alphabet", text: "Tensor", bits: "Tensor") -> list[dict[str, Any]]:
+    """The beginning of the test part, and the passage of it that took the most bits, symbol by symbol."""
+    size = min(PASSAGE, len(text))
+    sums = bits.cumsum(0)
+    means = (sums[size - 1 :] - sums[: len(sums) - size + 1] + bits[: len(bits) - size + 1]) / size
+    worst = int(means.argmax())
+    return [
+        {
+            "title": f"{title}, {float(bits[at : at + size].mean()):.2f} bits a symbol",
+            "pieces": [
+                [alphabet.shown(n), round(b, 2)]
+                for n, b in zip(text[at : at + size].tolist(), bits[at : at + size].tolist(), strict=True)
+            ],
+        }
+        for title, at in (("The beginning of the held-back end", 0), ("Where it took the most bits", worst))
+    ]
