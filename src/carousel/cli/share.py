@@ -73,5 +73,34 @@ def path(name: str, /, *, data_dir: DataDir = None) -> None:
     print(public.path(name, data_dir))
 
 
+def compare(*runs: Path, page: Path | None = None) -> None:
+    """Lay finished runs of one job side by side: figures, time, weights, and the settings that differ.
+
+    Parameters
+    ----------
+    runs
+        The run folders, two or more.
+    page
+        Write the same as an HTML page too, with the learning curves over each other.
+    """
+    from carousel.report.compare import compare as side_by_side
+
+    comparison = side_by_side(runs)
+    if page is not None:
+        from carousel.report.html import write_comparison
+
+        write_comparison(comparison, page)
+    print_table(*comparison.scores)
+    print()
+    if comparison.settings.rows:
+        print_table(*comparison.settings)
+    else:
+        print("all settings are the same")
+    if page is not None:
+        print(f"\npage: {page}")
+    for note in comparison.notes:
+        print(f"carousel: {note}", file=sys.stderr)
+
+
 def _size(n: int) -> str:
     return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
@@ -21,11 +20,14 @@ from carousel.errors import InputError
 from carousel.files import write_aside
 from carousel.recipes.recipe import Recipe
 from carousel.report import plots
+from carousel.report.compare import Comparison
 from carousel.report.content import Content
 from carousel.report.forecast import absolute_errors, by_step
-from carousel.report.results import Row, claims_table, errors_table, higher_is_better, recipe_table
+from carousel.report.metrics import curves
+from carousel.report.results import Row, claims_table, errors_table, higher_is_better, recipe_table, setting_text
 
 _PAGES = Environment(loader=PackageLoader("carousel.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+_COMPARISON = "Runs side by side"
 
 
 def write_run_report(run: Path | str) -> Path:
@@ -41,15 +43,14 @@ def write_run_report(run: Path | str) -> Path:
     own: Content = import_module(f"carousel.report.{settings.job}").content(run, settings, result)
     with style.context(plots.STYLE):
         learning = plots.svg(_learning_curves(run, own))
+    given = [(name, value) for name, value in asdict(settings).items() if value not in (None, (), False)]
     return _write(
         run / "report.html",
         f"{settings.job}.html.j2",
         title=own.title,
         finding=own.finding,
         settings=settings,
-        asked=[
-            (name.replace("_", " "), _plain(value)) for name, value in asdict(settings).items() if value not in (None, (), False)
-        ],
+        asked=[(name.replace("_", " "), setting_text(value)) for name, value in given],
         result=result,
         errors=errors_table(result.rows),
         learning=learning,
@@ -92,11 +93,18 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
     )
 
 
-def _plain(value: Any) -> str:
-    """The value of a setting, as the command line would have it; "" where it is not set."""
-    if value is None or isinstance(value, bool):
-        return "yes" if value else ""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def write_comparison(comparison: Comparison, path: Path) -> Path:
+    """Write the page of runs side by side and give its path.
+
+    Raises:
+        InputError: the file is there and is no such page.
+    """
+    if path.exists() and _COMPARISON not in path.read_text(encoding="utf-8", errors="replace"):
+        raise InputError(f"{path} is not a page of `carousel compare`; expected a new file or an earlier such page")
+    colours = plots.palette(comparison.runs, ())
+    with style.context(plots.STYLE):
+        learning = plots.svg(plots.learning_curves(comparison.panels, colours))
+    return _write(path, "compare.html.j2", title=_COMPARISON, comparison=comparison, learning=learning)
 
 
 def _write(path: Path, template: str, **content: Any) -> Path:
@@ -112,19 +120,15 @@ def _learning_curves(run: Path, own: Content) -> Figure:
     """Loss of both splits and what tells most besides, as metrics.jsonl has them, with the point that was kept."""
     chosen_by, _ = own.monitor
     measure, unit = own.shown or own.monitor
-    path = run / "metrics.jsonl"
-    curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    found = curves(run)
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            metric = json.loads(line)
-            curves.setdefault((metric["split"], metric["name"]), []).append((metric["sequences"], metric["value"]))
-        kept_at = min(curves["validation", chosen_by], key=lambda point: point[1])[0]
-        kept = kept_at, dict(curves["validation", measure])[kept_at]
-        panels = {("loss", own.loss_unit): {split: [curves[split, "loss"]] for split in ("train", "validation")}}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the metrics of a run: {error}") from None
+        kept_at = min(found["validation", chosen_by], key=lambda point: point[1])[0]
+        kept = kept_at, dict(found["validation", measure])[kept_at]
+        panels = {("loss", own.loss_unit): {split: [found[split, "loss"]] for split in ("train", "validation")}}
+    except KeyError as error:
+        raise InputError(f"{run / 'metrics.jsonl'}: not the metrics of a run: {error}") from None
     if measure != "loss":
-        panels[f"{measure} on validation", unit] = {"validation": [curves["validation", measure]]}
+        panels[f"{measure} on validation", unit] = {"validation": [found["validation", measure]]}
     return plots.learning_curves(panels, plots.palette(("train", "validation"), ()), marked=kept)
 
 

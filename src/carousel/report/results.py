@@ -39,6 +39,13 @@ def number(value: float, like: Iterable[float] = ()) -> str:
     return f"{value:.3e}" if digits > 6 else f"{value:,.{max(digits, 0)}f}"
 
 
+def setting_text(value: object) -> str:
+    """The value of a setting, as the command line would have it; "" where it is not set."""
+    if value is None or isinstance(value, bool):
+        return "yes" if value else ""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def errors_table(methods: Sequence[Row]) -> Table:
     """The errors (or scores) of one run's methods, as `Result.rows` of a job has them; the first measure tells the best."""
     measures = [name for name in methods[0] if name != "method"]
