@@ -49,10 +49,10 @@ file is a text. The options are the job's: `carousel train forecast --help`."""
 def _forecast(
     settings: Annotated[forecast.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
 ) -> None:
-    """Forecast a column of a CSV file.
+    """Forecast a column of a CSV file, one series or many.
 
-    It reads the file's rows as one series, oldest first, and holds the end back. It prints the errors
-    on that end beside those of naive forecasts and writes a report with pictures.
+    Rows stand oldest first; an empty cell or NA is a gap. The end of each series is held back: the errors on it are
+    printed beside those of naive forecasts and of a network of the latest values, and a report shows them in pictures.
     """
     _train(settings, run)
 

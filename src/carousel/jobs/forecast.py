@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from carousel.errors import InputError
 from carousel.files import write_aside
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from carousel.train import Fit
 
 
+_UNTOLD = Parameter(show_default=False)  # the help of these says it in words
 _SHOWN = 120  # steps at which the gates are kept
 
 
@@ -46,13 +49,13 @@ class Settings(TrainSettings):
     """The column of times, or several: a date and a time, or year month day hour. [default: the first column of dates, if any]"""
     id: str | None = None
     """The column that tells many series in the file apart. [default: it is one series]"""
-    covariates: tuple[str, ...] = ()
-    """Columns that the network reads too, numbers or texts, as they are known up to now."""
-    known: tuple[str, ...] = ()
-    """Columns known ahead too: it also reads their values of the steps to come."""
+    covariates: Annotated[tuple[str, ...], _UNTOLD] = ()
+    """Columns that the network reads too, numbers or texts, as they are known up to now. [default: none]"""
+    known: Annotated[tuple[str, ...], _UNTOLD] = ()
+    """Columns known ahead too: it also reads their values of the steps to come. [default: none]"""
     calendar: bool = False
     """Tell the network the hour of the day, the day of the week and the day of the year."""
-    quantiles: tuple[float, ...] = ()
+    quantiles: Annotated[tuple[float, ...], _UNTOLD] = ()
     """Levels to forecast, for intervals, such as 0.1 0.5 0.9. [default: the value alone]"""
     horizon: int = 12
     """How many steps ahead."""
