@@ -108,6 +108,7 @@ def test_confusion_shows_the_counts_and_colours_by_share_of_the_row() -> None:
     axes, bar = figure.axes
     np.testing.assert_allclose(axes.collections[0].get_array(), [[0.75, 0.25], [0, 1]])
     assert {(text.get_text(), *text.get_position()) for text in axes.texts} == {("30", 0.5, 0.5), ("10", 1.5, 0.5), ("5", 1.5, 1.5)}
+    assert axes.get_xticks().tolist() == axes.get_yticks().tolist() == [0.5, 1.5]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["up", "a very long…"]
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("told", "truth", "share of row")
 

@@ -69,4 +69,5 @@ def _confused(counts: np.ndarray, labels: Sequence[str]) -> str:
     if not off.any():
         return "No label was taken for another."
     truth, told = divmod(int(off.argmax()), len(labels))
-    return f"Most often confused: {labels[truth]}, told to be {labels[told]} {off[truth, told]:,} times of {counts[truth].sum():,}."
+    times = f"in {off[truth, told]:,} of {counts[truth].sum():,}"
+    return f"Most often confused: “{labels[truth]}” was told to be “{labels[told]}” {times}."

@@ -279,7 +279,10 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> Figure:
         colour = "white" if shares[row, column] > 0.55 else TRUTH
         axes.text(column + 0.5, row + 0.5, f"{counts[row, column]}", ha="center", va="center", fontsize=size, color=colour)
     axes.set_xticks(
-        range(C), names, rotation=90 if C > 20 or (C > 4 and max(map(len, names)) > 3) else 0, fontsize=7.0 if C > 20 else 9.0
+        np.arange(C) + 0.5,
+        names,
+        rotation=90 if C > 20 or (C > 4 and max(map(len, names)) > 3) else 0,
+        fontsize=7.0 if C > 20 else 9.0,
     )
     axes.set_yticks(np.arange(C) + 0.5, names, fontsize=7.0 if C > 20 else 9.0)
     axes.grid(visible=False)
