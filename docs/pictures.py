@@ -17,7 +17,7 @@ from carousel import Stack, fit, scan
 from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
 from carousel.models import build
-from carousel.recipes import error_flow
+from carousel.recipes import error_flow, ntm2014
 from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH, forecasts
 from carousel.train import Fit
 
@@ -171,7 +171,13 @@ def demo() -> Figure:
     return forecasts(first["times"], np.array(first["truth"]), made, colours, first["unit"], first["time_name"])
 
 
-PICTURES: dict[str, Callable[[], Figure]] = {
+def ntm() -> Figure | None:
+    """What the heads do in the first run of copy that `carousel reproduce ntm2014/copy` recorded."""
+    row = Path(__file__).parents[1] / "results" / "ntm2014" / "copy" / "ntm-lstm.json"
+    return ntm2014.draw_heads([json.loads(row.read_text())])
+
+
+PICTURES: dict[str, Callable[[], Figure | None]] = {
     "window": window,
     "fully-recurrent": fully_recurrent,
     "error-flow": error_flow_picture,
@@ -180,11 +186,14 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "optimisers": optimisers,
     "bptt": bptt,
     "demo": demo,
+    "ntm": ntm,
 }
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     with matplotlib.style.context(STYLE | {"text.parse_math": True}):
         for name in sys.argv[1:] or PICTURES:
-            PICTURES[name]().savefig(FOLDER / f"{name}.png", dpi=110)
+            figure = PICTURES[name]()
+            assert figure is not None
+            figure.savefig(FOLDER / f"{name}.png", dpi=110)
             print(FOLDER / f"{name}.png")

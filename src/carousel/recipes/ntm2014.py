@@ -239,25 +239,28 @@ def _pictures(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def draw_curves(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Bits per sequence on validation against training sequences; a line for each run, the paper's figures as open circles.
-
-    What is below 0.01 is drawn at 0.01, as is the paper's "about 0".
+    """Bits per sequence on validation against training sequences: a line for each run, the paper's figures as open circles.
+    Where the paper says "about 0", the axis ends at 0.01, and what is below is drawn there.
     """
     from matplotlib.figure import Figure
 
-    floor = 0.01
+    paper = _experiment(rows).paper
+    logarithmic = any(bits == 0 for points in paper.values() for _, bits in points)
+    floor = 0.01 if logarithmic else 0.0
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.subplots()
-    seen = {row["row"]: [run["curve"] for run in row["runs"]] for row in rows}
-    for row, points in _experiment(rows).paper.items():
-        for n, curve in enumerate(seen.get(row, ())):
-            sequences, bits = zip(*curve, strict=True)
-            line: dict[str, Any] = {"color": COLOURS[row], "linewidth": 1.0, "alpha": 0.75}
-            axes.plot(sequences, np.maximum(bits, floor), label=row if n == 0 else None, **line)
-        marks: dict[str, Any] = {"color": COLOURS[row], "marker": "o", "linestyle": "", "markerfacecolor": "white"}
+    for row in rows:
+        for n, run in enumerate(row["runs"]):
+            sequences, bits = zip(*run["curve"], strict=True)
+            line: dict[str, Any] = {"color": COLOURS[row["row"]], "linewidth": 1.0, "alpha": 0.75}
+            axes.plot(sequences, np.maximum(bits, floor), label=row["row"] if n == 0 else None, **line)
+    for name, points in paper.items():
         sequences, bits = zip(*points, strict=True)
-        axes.plot(sequences, np.maximum(bits, floor), label=f"{row} in the paper", clip_on=False, zorder=5, **marks)
-    axes.set(xscale="log", yscale="log", xlabel="training sequences", ylabel="bits per sequence", ylim=(floor, None))
+        marks: dict[str, Any] = {"color": COLOURS[name], "marker": "o", "linestyle": "", "markerfacecolor": "white"}
+        axes.plot(sequences, np.maximum(bits, floor), label=f"{name} in the paper", clip_on=False, zorder=5, **marks)
+    axes.set(xscale="log", xlabel="training sequences", ylabel="bits per sequence")
+    if logarithmic:
+        axes.set(yscale="log", ylim=(floor, None))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter("{x:g}")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
@@ -266,8 +269,7 @@ def draw_curves(rows: Sequence[dict[str, Any]]) -> Figure:
 
 def draw_answers(rows: Sequence[dict[str, Any]]) -> Figure | None:
     """What was shown, the right answer, and each model's answer with its error, over time; one column a sequence.
-
-    Red is an output too high, blue one too low.
+    Grey is where no answer is asked for. In an error red is an output too high, blue one too low.
     """
     from matplotlib.figure import Figure
 
@@ -307,7 +309,6 @@ def _shown(answer: Mapping[str, Any]) -> np.ndarray:
 
 def draw_heads(rows: Sequence[dict[str, Any]]) -> Figure | None:
     """Where the heads look while the network answers: the rows of the memory that are touched, from top to bottom, against time.
-
     Dark is a weight near 1 (all heads together). On the right the content of these rows at the end.
     """
     from matplotlib.figure import Figure

@@ -34,14 +34,14 @@ def strips(figure: FigureBase, columns: Sequence[Mapping[str, np.ndarray]], titl
     names = list(columns[0])
     channels = [max(column[name].shape[1] for column in columns) for name in names]
     longest = max(len(column[names[0]]) for column in columns)
-    widths = [max(len(column[names[0]]), 0.25 * longest) for column in columns]
+    widths = [max(len(column[names[0]]), 0.3 * longest) for column in columns]
     grid = figure.subplots(len(names), len(columns), squeeze=False, width_ratios=widths, height_ratios=[c + 4 for c in channels])
     for n, column in enumerate(columns):
         for axes, name in zip(grid[:, n], names, strict=True):
             strip(axes, column[name], name if n == 0 else "", COLOURS.get(name.split()[-1], PROBABILITY))
             axes.tick_params(labelbottom=axes is grid[-1, n])
         if titles:
-            grid[0, n].set_title(titles[n])
+            grid[0, n].set_title(titles[n], fontsize=9)
     figure.supxlabel("step", fontsize=10)
 
 
