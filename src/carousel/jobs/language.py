@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SAMPLE = 500
 """Symbols of the text that a finished run shows."""
 
+GATED = 50
+"""Symbols of the test part over which the gates are shown."""
+
 PASSAGE = 300
 """Symbols of the passages that the report colours."""
 
@@ -73,6 +76,8 @@ class Result:
         counts:     symbols of the training, validation and test part.
         symbols:    how many different ones there are.
         sample:     what the network writes by itself, at temperature 0.8.
+        gates:      what the gates did in the first steps of the test part: name -> (steps, units); empty for
+                    a network without gates.
         passages:   {"title", "pieces": [(text, bits)]} of the test part: its beginning, and where the network took the most bits.
         seconds:    time spent in training.
         sequences:  training sequences seen.
@@ -85,6 +90,7 @@ class Result:
     symbols: int
     sample: str
     passages: list[dict[str, Any]]
+    gates: dict[str, list[list[float]]]
     seconds: float
     sequences: int
     stopped: str
@@ -171,6 +177,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         symbols=alphabet.size,
         sample="".join(_written(fitted.cell, alphabet, "\n", SAMPLE, 0.8, settings.seed)),
         passages=_passages(alphabet, numbers[test_start:], bits),
+        gates=_gates(fitted.cell, numbers[test_start : test_start + GATED]),
         seconds=fitted.seconds,
         sequences=fitted.sequences,
         stopped=fitted.stopped,
@@ -354,6 +361,13 @@ def _bits(cell: "Cell", numbers: "Tensor", begin: int, warm_up: int) -> "Tensor"
 
     cell.eval()
     return bits_of(logits_after, numbers, begin, warm_up)
+
+
+def _gates(cell: "Cell", text: "Tensor") -> dict[str, list[list[float]]]:
+    """What the gates did while the network read a text from the start state."""
+    return (
+        {name: values.round(3).tolist() for name, values in run.gates(cell.cpu(), text, len(text)).items()} if len(text) > 1 else {}
+    )
 
 
 def _passages(alphabet: "Alphabet", text: "Tensor", bits: "Tensor") -> list[dict[str, Any]]:

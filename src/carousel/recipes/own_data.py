@@ -111,6 +111,12 @@ CASES: dict[str, Case] = {
             "evaluate_every": 2_000,
         },
     ),
+    "shakespeare": Case(
+        job="language",
+        file="tinyshakespeare/input.txt.gz",
+        options={"hidden": 384, "rate": 0.002, "sequences": 64_000, "evaluate_every": 3_200},
+        goals=(Goal("bits/character", "bits", at_most=2.3),),
+    ),
 }
 
 

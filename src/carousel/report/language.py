@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from matplotlib import style
+
 from carousel.jobs.language import Result, Settings
+from carousel.report import plots
 from carousel.report.content import Content
 from carousel.report.results import number
 
@@ -17,6 +21,13 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
     bits = {row["method"]: row[measure] for row in result.rows}
     own = bits.pop(settings.model)
     rival = min(bits, key=lambda name: bits[name])
+    gates = None
+    if result.gates:
+        # The passages begin where the gates do.
+        read = [text if text.isprintable() else "¶" for text, _ in result.passages[0]["pieces"]]
+        found = {name: np.array(values) for name, values in result.gates.items()}
+        with style.context(plots.STYLE):
+            gates = plots.svg(plots.gates(found, read[: len(next(iter(found.values())))], settings.unit))
     return Content(
         title=f"{settings.file.name}, the next {settings.unit}",
         finding=(
@@ -25,7 +36,7 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
         ),
         monitor=("loss", "nats"),
         loss_unit="nats",
-        values={"passages": [(one["title"], _coloured(one["pieces"])) for one in result.passages]},
+        values={"passages": [(one["title"], _coloured(one["pieces"])) for one in result.passages], "gates": gates},
     )
 
 
