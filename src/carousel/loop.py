@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch.utils import _pytree as pytree
 from carousel import engine
 from carousel.cell import Cell, State, built
 from carousel.engine.call import Call
+from carousel.engine.watch import watched
 from carousel.errors import InputError
 
 
@@ -184,7 +184,7 @@ def _check_inputs(who: str, axes: tuple[str, ...], cell: Cell, inputs: Any) -> t
 
 def _weight(cell: Cell) -> Tensor | None:
     """A parameter, or else a buffer, that tells the cell's dtype and device; None where there is none."""
-    return next((tensor for tensor in chain(cell.parameters(), cell.buffers()) if tensor.is_floating_point()), None)
+    return next((tensor for tensor in watched(cell).weights.values() if tensor.is_floating_point()), None)
 
 
 def _check_state(who: str, cell: Cell, state: State, leading: tuple[int, ...]) -> None:

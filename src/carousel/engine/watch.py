@@ -43,10 +43,9 @@ class Key:
 class Watched:
     """A cell's key and weights, and whether they still hold.
 
-    key:      equal for cells whose captured steps are the same.
-    weights:  parameters and buffers by name, as in `trace.lifted`.
-
-    It keeps no reference to the cell itself.
+    key:         equal for cells whose captured steps are the same.
+    weights:     parameters and buffers by name, as in `trace.lifted`.
+    is_settled:  nothing that it holds can change and stay the same object, or keeps the cell alive.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -65,12 +64,12 @@ class Watched:
         self._kinds = list(map(type, self._submodules))
         own = [module.__dict__[name] for module in modules for name in own_attributes(module)]
         shared = [value for base in bases for value in vars(base).values() if isinstance(value, tuple)]
-        self._settled = all(map(_is_settled, (*own, *shared)))
+        self.is_settled = all(map(_is_settled, (*own, *shared)))
 
     def holds(self, cell: Cell) -> bool:
         """Whether the cell is as it was; False where that cannot be told from identities."""
         return (
-            self._settled
+            self.is_settled
             and type(cell) is self._kind
             and all(map(is_, chain.from_iterable(self._now), self._then))
             and list(map(_CODE, self._functions)) == self._codes
@@ -90,7 +89,10 @@ def watched(cell: Cell) -> Watched:
     found = _watched.get(cell)
     if found is None or not found.holds(cell):
         found = Watched(cell)
-        _watched[cell] = found
+        if found.is_settled:
+            _watched[cell] = found
+        else:  # what it holds may hold the cell
+            _watched.pop(cell, None)
     return found
 
 
