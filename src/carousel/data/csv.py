@@ -8,6 +8,7 @@ that is empty or says NA, N/A, NaN or null is a gap.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -163,7 +164,7 @@ def series_of(
     others: dict[str, np.ndarray | list[str]] = {}
     for name in columns:
         first = next((cell for cell in cells[name] if not _gap(cell)), "0")
-        if name in texts if texts is not None else np.isnan(_as_numbers([first])[0]):
+        if name in texts if texts is not None else math.isnan(_as_number(first)):
             others[name] = ["" if _gap(cell) else cell for cell in cells[name]]
         else:
             others[name] = _numbers(table, name)
@@ -225,15 +226,18 @@ def _gap(cell: str) -> bool:
     return cell.lower() in _GAPS
 
 
-def _as_numbers(cells: list[str]) -> np.ndarray:
-    """(n,) float64, NaN for what is none."""
-    return np.array(pl.Series(cells, dtype=pl.String).cast(pl.Float64, strict=False).to_list(), dtype=np.float64)
+def _as_number(cell: str) -> float:
+    """NaN for what is none; Python's own 1_000 is none."""
+    try:
+        return float(cell) if "_" not in cell else math.nan
+    except ValueError:
+        return math.nan
 
 
 def _numbers(table: Table, name: str) -> np.ndarray:
     """(n,) float64 of a column, NaN at gaps."""
     cells = table.cells[name]
-    values = _as_numbers(cells)
+    values = np.array([_as_number(cell) for cell in cells])
     for n in np.flatnonzero(~np.isfinite(values)).tolist():
         if not _gap(cells[n]):
             raise InputError(f"{table.place(n, name)}: expected a number, got {shortened(cells[n])}")
