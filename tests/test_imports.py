@@ -34,10 +34,11 @@ MAY_IMPORT = {
     "data": {"batch", "task"},
     "models": {"cell", "cells"},
     "jobs": WORK - {"jobs"},
+    "export": WORK,
     "recipes": WORK,
     "report": {*WORK, "recipes"},
     "bench": {*CELLS, "loop"},
-    "cli": {*WORK, "recipes", "report", "bench"},
+    "cli": {*WORK, "export", "recipes", "report", "bench"},
     "__main__": {"cli"},
     "__init__": set(),
 }

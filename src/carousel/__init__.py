@@ -20,7 +20,7 @@ _HOME = {
     "explain": "loop",
     "fit": "train",
 }
-_MODULES = ("cells", "data", "engine", "jobs", "learn", "models", "nn", "recipes", "report", "train")
+_MODULES = ("cells", "data", "engine", "export", "jobs", "learn", "models", "nn", "recipes", "report", "train")
 
 __all__ = [*_HOME, *_MODULES]
 

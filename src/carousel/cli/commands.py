@@ -42,6 +42,7 @@ app = App(
 app.command(train.app)
 use.add_to(app)
 app.command(share.data)
+app.command(share.export, sort_key=2.6)
 app.command(share.compare, sort_key=2.5)
 
 

@@ -73,6 +73,30 @@ def path(name: str, /, *, data_dir: DataDir = None) -> None:
     print(public.path(name, data_dir))
 
 
+def export(run: Path, /, *, out: Path, onnx: Annotated[bool, Parameter(negative="--no-onnx")] = True) -> None:
+    """Write a trained network for other machines: weights, configuration, and its step as an ONNX model.
+
+    Python loads it without the run: `carousel.export.load(OUT)`. The ONNX model takes x and the state and
+    gives y and the next state, for a batch of any size; it is written once onnxruntime gives the same.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    out
+        The folder to make.
+    onnx
+        Write step.onnx too; it needs the extra onnx of carousel-rnn. [--no-onnx: leave it out]
+    """
+    from carousel import export as exporting
+
+    reason = exporting.export(run, out, onnx=onnx)
+    if reason is not None:
+        print(f"carousel: no step.onnx: {reason}", file=sys.stderr)
+    for file in sorted(out.iterdir()):
+        print(f"{_size(file.stat().st_size):>8}  {file}")
+
+
 def compare(*runs: Path, page: Path | None = None) -> None:
     """Lay finished runs of one job side by side: figures, time, weights, and the settings that differ.
 

@@ -64,19 +64,24 @@ def network(run: Path | str) -> Cell:
     from carousel.checkpoint import load_weights
     from carousel.models import build
 
-    settings, sizes = settings_table(run), prepared(run)
-    cell = build(
-        settings["model"],
-        sizes["input_size"],
-        sizes["output_size"],
-        hidden=settings["hidden"],
-        layers=settings["layers"],
-        symbols=sizes.get("symbols", 0),
-        dropout=settings.get("dropout", 0.0),
-        answer=settings.get("answer", "last"),
-    )
+    cell = build(**build_arguments(run))
     load_weights(cell, Path(run) / "best" / "weights.safetensors")
     return cell.eval()
+
+
+def build_arguments(run: Path | str) -> dict[str, Any]:
+    """What `carousel.models.build` made the network of a finished run from, but the seed of its first weights."""
+    settings, sizes = settings_table(run), prepared(run)
+    return {
+        "name": settings["model"],
+        "input_size": sizes["input_size"],
+        "output_size": sizes["output_size"],
+        "hidden": settings["hidden"],
+        "layers": settings["layers"],
+        "symbols": sizes.get("symbols", 0),
+        "dropout": settings.get("dropout", 0.0),
+        "answer": settings.get("answer", "last"),
+    }
 
 
 def blank_inputs(run: Path | str, steps: int = 50) -> Tensor:

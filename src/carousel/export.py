@@ -1,0 +1,211 @@
+"""A trained network for other machines: weights and configuration, and its step as an ONNX model.
+
+config.json            which carousel, which job, and how the network is built
+weights.safetensors    its weights
+prepared.json          what it must know of its training data: scaling, names of labels, ...
+step.onnx              one step of a batch: (x, state...) -> (y, state...), float32
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import carousel
+from carousel import checkpoint
+from carousel.cell import Cell
+from carousel.errors import InputError
+from carousel.files import write_aside
+from carousel.jobs import run as runs
+from carousel.loop import scan
+from carousel.models import build
+
+TOLERANCE = 1e-5
+"""The largest difference, absolute or relative, between step.onnx and the network."""
+
+BATCHES = (1, 7)
+"""Batch sizes that step.onnx is tried with."""
+
+
+def export(run: Path | str, out: Path | str, *, onnx: bool = True) -> str | None:
+    """Write the network of a finished run into a new folder, whole or not at all.
+
+    Args:
+        run:   the run folder.
+        out:   the folder to make.
+        onnx:  write step.onnx too, once onnxruntime has given what `carousel.scan` gives, within TOLERANCE.
+
+    Returns:
+        Why there is no step.onnx, in one line, where the network has no such form; else None.
+
+    Raises:
+        InputError: no finished run; `out` is there already; the packages for ONNX are missing; step.onnx
+            differs from the network.
+    """
+    run, out = Path(run), Path(out)
+    network, sizes = runs.network(run), runs.build_arguments(run)
+    if out.exists():
+        raise InputError(f"{out}: there already; name a new folder")
+    model: bytes | None = None
+    reason = None
+    if onnx:
+        _check_packages()
+        try:
+            model = step_model(network, symbols=sizes["symbols"])
+        except NoForm as error:
+            reason = str(error)
+    config = {"carousel": carousel.__version__, "job": runs.settings_table(run)["job"], "network": sizes}
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        checkpoint.write(aside / "weights.safetensors", network.state_dict(), {})
+        write_aside(aside / "config.json", json.dumps(config, indent=1) + "\n")
+        write_aside(aside / "prepared.json", json.dumps(runs.prepared(run)))
+        if model is not None:
+            write_aside(aside / "step.onnx", model)
+        aside.rename(out)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return reason
+
+
+def load(folder: Path | str) -> Cell:
+    """The network of an exported folder, in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: a folder that `export` has not made, or that is damaged.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        network = json.loads(path.read_text(encoding="utf-8"))["network"]
+        cell = build(network.pop("name"), **network)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{folder}: not an exported network: there is no config.json in it") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not the configuration of an exported network: {error}") from None
+    checkpoint.load_weights(cell, Path(folder) / "weights.safetensors")
+    return cell.eval()
+
+
+# --- ONNX ------------------------------------------------------------------------------------------
+
+
+class NoForm(Exception):
+    """The network cannot be written as an ONNX step model; the reason, in one line."""
+
+
+class _BatchedStep(nn.Module):
+    """The step of a batch, on the leaves of the state."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self.cell = cell
+        self.built = pytree.tree_structure(cell.initial_state())
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        def one(x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+            y, new_state = self.cell(x, pytree.tree_unflatten(state, self.built))
+            return y, *pytree.tree_leaves(new_state)
+
+        return torch.func.vmap(one)(x, *state)
+
+
+def step_model(cell: Cell, *, symbols: int = 0) -> bytes:
+    """The ONNX model of one step of a batch of any size, tried with onnxruntime.
+
+    Its inputs are x (B, I), or (B,) int64 where symbols is not 0, and a (B, ...) for each tensor of
+    the state, named state_0_h and so on; its outputs are y (B, O) and the next state in the same
+    order, named next_0_h and so on. A sequence begins with a state of zeros.
+
+    Args:
+        cell:     in evaluation mode.
+        symbols:  x is a whole number below it; 0: x is a vector.
+
+    Raises:
+        NoForm:      PyTorch cannot write this step for every batch size, or the state does not begin with zeros.
+        InputError:  the model differs from the cell.
+    """
+    with torch.no_grad():
+        leaves = pytree.tree_leaves_with_path(cell.initial_state())
+        if any(bool(leaf.any()) for _, leaf in leaves):
+            raise NoForm(f"the state of {type(cell).__name__} does not begin with zeros")
+        names = [re.sub(r"\W+", "_", pytree.keystr(path)).strip("_") for path, _ in leaves]
+        state = [leaf.expand(3, *leaf.shape).contiguous() for _, leaf in leaves]
+        x = _inputs(cell, symbols, (3,))
+        batch = torch.export.Dim("batch", min=1)
+        # The exporter warns of its own parts, of torchvision, and of what it leaves as it is.
+        disabled = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                shapes = ({0: batch}, tuple({0: batch} for _ in state))
+                exported = torch.export.export(_BatchedStep(cell), (x, *state), dynamic_shapes=shapes)
+                program = torch.onnx.export(
+                    exported,
+                    dynamo=True,
+                    verbose=False,
+                    input_names=["x", *(f"state_{name}" for name in names)],
+                    output_names=["y", *(f"next_{name}" for name in names)],
+                )
+        except RuntimeError as error:
+            lines = str(error).strip().splitlines()
+            raise NoForm(f"PyTorch cannot export its step for every batch size ({lines[0] if lines else error})") from None
+        finally:
+            logging.disable(disabled)
+    if program is None:
+        raise NoForm("PyTorch gave no model")
+    proto = program.model_proto
+    for part in (*proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info, *proto.graph.initializer):
+        del part.metadata_props[:]  # where in which file of this machine each came from
+    model: bytes = proto.SerializeToString()
+    _compare(cell, model, symbols)
+    return model
+
+
+def _compare(cell: Cell, model: bytes, symbols: int) -> None:
+    """Refuse a model that gives, over some steps, other outputs or another state than `carousel.scan`."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    T = 4
+    for B in BATCHES:
+        inputs = _inputs(cell, symbols, (T, B))
+        with torch.no_grad():
+            outputs, final_state = scan(cell, inputs, backend="eager")
+        state = [leaf.expand(B, *leaf.shape).numpy() for leaf in pytree.tree_leaves(cell.initial_state())]
+        made = []
+        for x in inputs.numpy():
+            feeds = dict(zip((given.name for given in session.get_inputs()), (x, *state), strict=True))
+            y, *state = session.run(None, feeds)
+            made.append(torch.from_numpy(y))
+        pairs = [(torch.stack(made), outputs), *zip(map(torch.from_numpy, state), pytree.tree_leaves(final_state), strict=True)]
+        if not all(torch.allclose(got, expected, rtol=TOLERANCE, atol=TOLERANCE) for got, expected in pairs):
+            worst = max(float((got - expected).abs().max()) for got, expected in pairs)
+            raise InputError(
+                f"the ONNX model differs from the network by {worst:.2g} at batch {B}; nothing was written; "
+                "export without it: --no-onnx"
+            )
+
+
+def _inputs(cell: Cell, symbols: int, leading: tuple[int, ...]) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if symbols:
+        return torch.randint(symbols, leading, generator=generator)
+    return torch.randn(*leading, cell.input_size or 1, generator=generator)
+
+
+def _check_packages() -> None:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"step.onnx needs {', '.join(missing)}: pip install 'carousel-rnn[onnx]', or leave it out: --no-onnx")
