@@ -31,6 +31,12 @@ def test_learning_curves_draw_every_run() -> None:
     assert labels(figure) == ["lstm", "gru", "weights kept"]
 
 
+def test_a_learning_curve_of_one_point_is_seen() -> None:
+    curves = {"long": [[(1, 3.0), (2, 2.0)]], "short": [[(1, 3.5)]]}
+    (axes,) = plots.learning_curves({("loss", ""): curves}, plots.palette(curves, ())).axes
+    assert [line.get_marker() for line in axes.lines] == ["None", "o"]
+
+
 @pytest.mark.parametrize(
     ("values", "scale"), [((1.0, 0.5), "linear"), ((10.0, 0.1), "log"), ((10.0, 0.0), "linear"), ((10.0, -1.0), "linear")]
 )

@@ -94,7 +94,7 @@ def learning_curves(
         for name, runs in curves.items():
             for curve in runs:
                 thin = {"linewidth": 1.0, "alpha": 0.75} if len(runs) > 1 else {}
-                axes.plot(*zip(*curve, strict=True), color=colours[name], **thin)
+                axes.plot(*zip(*curve, strict=True), color=colours[name], marker="o" if len(curve) == 1 else None, **thin)
         _log_where_wide(axes, [value for runs in curves.values() for curve in runs for _, value in curve])
         axes.xaxis.set_major_locator(MaxNLocator(6 if len(row) == 1 else 4, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
