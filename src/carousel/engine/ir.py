@@ -62,16 +62,13 @@ KINDS = {
 """Every kind of operation: (inputs), attributes, meaning. There are no others."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a value equals itself only: values are looked up at every call of a plan
 class Value:
     """A tensor of one row at one step. Names are unique in a graph."""
 
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
-
-    def __hash__(self) -> int:  # values are looked up at every call of a plan
-        return hash(self.name)
 
 
 Input = Value | float | int | bool
