@@ -130,7 +130,10 @@ def test_parts_of_a_series_join_again(csv):
     [
         ("t,temp,wind\n1,2,3\n", "temps", None, "no column 'temps'; the columns are: 'temp', 't', 'wind'"),
         ("t,x\n1,2\n", "x", "day", "no column 'day'; the columns are: "),
-        ("x\n1\n2,5\n", "x", None, "not a CSV table"),
+        ("x\n1\n2,5\n", "x", None, "row 3 has 2 cells, the row of names 1; put a cell that holds a comma in quotes"),
+        ("day;load\n1;2\n", "load", None, "row 1 has its cells apart by semicolons; expected commas, and decimal points"),
+        ("day;load\n1;2,5\n", "load", None, "row 1 has its cells apart by semicolons; expected commas, and decimal points"),
+        ("day\tload\n1\t2\n", "load", None, "row 1 has its cells apart by tabs"),
         ("x\n1\ntwo\n3\n", "x", None, "row 3, column 'x': expected a number, got 'two'"),
         ("x\n1\n2\ninf\n", "x", None, "row 4, column 'x': expected a number, got 'inf'"),
         ("", "x", None, "the file is empty"),

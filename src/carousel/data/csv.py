@@ -7,6 +7,7 @@ that is empty or says NA, N/A, NaN or null is a gap.
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -203,6 +204,7 @@ def read_table(path: Path | str) -> Table:
     except pl.exceptions.NoDataError:
         raise _empty(path) from None
     except pl.exceptions.PolarsError as error:
+        _check_commas(path, text)
         raise InputError(f"{path}: not a CSV table: {str(error).splitlines()[0]}") from None
     rows = [[(cell or "").strip() for cell in row] for row in table.rows()]
     while rows and not any(rows[-1]):
@@ -210,12 +212,31 @@ def read_table(path: Path | str) -> Table:
     if not rows:
         raise _empty(path)
     names, rows = rows[0], rows[1:]
+    if len(names) == 1:
+        _check_commas(path, text)
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{path}: row 1 names two columns {name!r}; expected names that differ")
     if not rows:
         raise InputError(f"{path}: no rows of values under the names {_listed(names)}")
     return Table(str(path), dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def _check_commas(path: Path | str, text: str) -> None:
+    """Refuse a table whose cells are apart by something else, or whose rows have more cells than names."""
+    first = text.partition("\n")[0]
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if mark in first:
+            raise InputError(f"{path}: row 1 has its cells apart by {name}; expected commas, and decimal points in numbers")
+    reader = csv.reader(io.StringIO(text))
+    try:
+        names = len(next(reader, []))
+        for cells in reader:
+            if names and len(cells) > names:
+                told = f"row {reader.line_num} has {len(cells)} cells, the row of names {names}"
+                raise InputError(f"{path}: {told}; put a cell that holds a comma in quotes")
+    except csv.Error:
+        return  # polars has words for it
 
 
 def _empty(path: Path | str) -> InputError:

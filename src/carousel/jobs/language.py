@@ -264,22 +264,23 @@ def stream(folder: Path | str) -> Callable[[str], str]:
 
     import torch
 
-    from carousel.loop import Stepper
+    from carousel.loop import scan
 
     alphabet, _ = _prepared(folder)
-    stepper = Stepper(run.network(folder))
+    cell, state = run.network(folder), None
     expected: Tensor | None = None  # log probabilities of the next symbol
 
+    @torch.no_grad()
     def answer(line: str) -> str:
-        nonlocal expected
+        nonlocal expected, state
         text = line.removesuffix("\n") + "\n"
-        taken = []
-        for symbol in alphabet.numbers(text.encode(errors="surrogateescape") if alphabet.unit == "byte" else text):
-            if expected is not None:
-                taken.append(-float(expected[symbol]) / math.log(2))
-            expected = torch.log_softmax(stepper(symbol), 0)
-        assert expected is not None
-        bits = round(sum(taken) / len(taken), 4) if taken else None
+        numbers = alphabet.numbers(text.encode() if alphabet.unit == "byte" else text)
+        outputs, state = scan(cell, numbers[:, None], state)
+        after = outputs[:, 0].log_softmax(1)
+        before = after[:-1] if expected is None else torch.cat([expected, after[:-1]])
+        taken = before.gather(1, numbers[len(numbers) - len(before) :, None])
+        expected = after[-1:]
+        bits = round(-float(taken.mean()) / math.log(2), 4) if len(taken) else None
         return json.dumps({"bits": bits, "next": alphabet.shown(int(expected.argmax()))}, ensure_ascii=False)
 
     return answer
