@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -95,6 +96,9 @@ class Scaling:
     deviation: list[float]
     kind: Kind = "numbers"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_arrays", (np.array(self.mean), np.array(self.deviation)))
+
     @staticmethod
     def of(items: Sequence[np.ndarray], together: bool = False) -> Scaling:
         """That of these sequences (T, I); `together`: one mean and deviation for all channels, as the pixels of images have."""
@@ -113,10 +117,12 @@ class Scaling:
         """(T, I) float32 for a network, of an array (T, I)."""
         if item.shape[1] != self.input_size:
             raise InputError(f"{place}: expected {self.input_size} numbers a step, as in training, got {item.shape[1]}")
-        scaled = torch.from_numpy((item.astype(np.float64) - self.mean) / self.deviation).float()
-        if not scaled.isfinite().all():
+        mean, deviation = self._arrays  # type: ignore[attr-defined]
+        with np.errstate(over="ignore"):
+            scaled = ((item.astype(np.float64) - mean) / deviation).astype(np.float32)
+        if not np.isfinite(scaled).all():
             raise InputError(f"{place}: a number is too far from those of training to be scaled")
-        return scaled
+        return torch.from_numpy(scaled)
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,10 @@ def encoded(sequences: Sequences, encoding: Encoding) -> list[Tensor]:
     """Each sequence as a network reads it; InputError names the one that does not fit."""
     if sequences.kind != encoding.kind:
         raise InputError(f"{sequences.source}: expected sequences of {encoding.kind}, as in training, got {sequences.kind}")
+    if isinstance(encoding, Scaling) and sequences.items:
+        with suppress(ValueError, InputError):  # one that does not fit is named below
+            together = encoding.encode(np.concatenate(sequences.items), sequences.source)
+            return list(together.split([len(item) for item in sequences.items]))
     return [encoding.encode(item, sequences.place(n)) for n, item in enumerate(sequences.items)]
 
 
