@@ -34,20 +34,69 @@ def kinds(stage):
 
 
 def test_an_lstm_is_one_product_and_one_loop_each_way():
-    made = plan_of(LSTM(3, 4), torch.randn(5, 2, 3))
+    made = plan_of(LSTM(30, 4), torch.randn(5, 2, 30))
     product, loop = made.stages
     assert kinds(product).count("matvec") == 1  # the inputs of all steps at once
     assert kinds(loop).count("matvec") == 1
     (back,) = [stage for stage in made.backward.stages if isinstance(stage, Recurrence)]
     assert kinds(back).count("matvec") == 1
-    assert {total.kind for total in made.backward.totals} == {"outer", "sum"}  # one product a weight matrix
+    assert [total.kind for total in made.backward.totals] == ["outer", "outer"]  # one product a weight matrix
+    assert [total.kind for total in back.totals] == ["sum"]  # the bias's gradient
     # Four gates, tanh(c), h and c: the gates' sums and everything else is computed again.
     assert sum(value.shape[0] for value in made.saved) == 7 * 4
 
 
 def test_a_stack_falls_apart_into_one_loop_a_layer():
-    made = plan_of(Stack(LSTM(3, 4), GRU(4, 5), readout=nn.Linear(5, 2)), torch.randn(5, 2, 3))
+    made = plan_of(Stack(LSTM(30, 20), GRU(20, 5), readout=nn.Linear(5, 2)), torch.randn(5, 2, 30))
     assert [type(stage).__name__ for stage in made.stages] == ["Batched", "Recurrence"] * 2 + ["Batched"]
+
+
+def test_a_narrow_product_and_the_bias_are_made_in_the_loop():
+    made = plan_of(LSTM(3, 4), torch.randn(5, 2, 3))
+    (loop,) = made.stages
+    assert kinds(loop).count("matvec") == 2
+    assert {value.name for value in loop.loop.per_step} == {"x0"}
+
+
+def test_a_product_with_one_number_is_none():
+    made = plan_of(LSTM(1, 4), torch.randn(5, 2, 1))
+    (loop,) = made.stages
+    assert kinds(loop).count("matvec") == 1
+    assert [total.kind for total in made.backward.totals] == ["outer"]  # of U; W's gradient is a sum in the loop
+
+
+def test_gradients_of_vectors_are_added_up_in_the_loop():
+    made = plan_of(LSTM(3, 4, peepholes=True), torch.randn(5, 2, 3))
+    (back,) = [stage for stage in made.backward.stages if isinstance(stage, Recurrence)]
+    assert {total.kind for total in made.backward.totals} == {"outer"}
+    assert len(back.totals) == len(back.loop.summed) == 4  # three peepholes and the bias
+    assert set(back.loop.written) == {value for total in made.backward.totals for value in total.inputs} & {
+        op.output for op in back.loop.ops
+    }
+
+
+def test_a_gradient_of_what_a_row_keeps_is_added_up_for_each_row():
+    class Biased(Cell):
+        input_size = output_size = 3
+
+        def __init__(self):
+            super().__init__()
+            self.U = nn.Parameter(torch.eye(3, dtype=torch.float64))
+
+        def initial_state(self):
+            return torch.zeros(3, dtype=torch.float64)
+
+        def step(self, x, h, context):
+            h = torch.tanh(x + self.U @ h + context)
+            return h, h
+
+    cell, context = Biased(), x64(4, 3, seed=3).requires_grad_()
+    x, lengths = x64(5, 4, 3), torch.tensor([5, 0, 3, 1])
+    gradients = [
+        torch.autograd.grad(carousel.scan(cell, x, context=context, lengths=lengths, backend=backend)[0].square().sum(), context)
+        for backend in ("native", "eager")
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
 
 
 def test_a_delay_line_needs_no_loop():
@@ -74,7 +123,7 @@ def test_what_no_part_keeps_has_the_memory_of_one_part(monkeypatch):
     monkeypatch.setattr(program, "PART_BYTES", 1)
     monkeypatch.setattr(program, "LEAST_PART", 3)
     with torch.no_grad():
-        carousel.scan(LSTM(2, 5), torch.randn(8, 3, 2), backend="native")
+        carousel.scan(LSTM(20, 5), torch.randn(8, 3, 20), backend="native")
     gates = [tensor for tensor in places if tensor.shape == (3, 20)]  # of the three rows at one step
     assert len(gates) == 8
     assert len({tensor.data_ptr() for tensor in gates}) == 1

@@ -4,7 +4,8 @@ The operations of a step and the edges state-out -> state-in make a graph; its s
 components are the true recurrences. They become `Loop`s; what is in no cycle becomes `Batched`
 stages between them, in the order of the dependences. Then two corrections for speed: cheap
 operations that only feed a loop, or that only need what is in it, go into the loop, since a loop
-passes over its memory once and PyTorch once an operation. Products with shared matrices stay out.
+passes over its memory once and PyTorch once an operation. Products with shared matrices stay out,
+but for narrow ones that feed a loop.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from carousel.engine.ir import SHARED, STEP, Carry, Loop, Op, Value
+from carousel.engine.totals import Total
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,21 @@ class Shift:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """A loop, and those of its carries whose `before` is wanted for every step by somebody else."""
+    """A loop.
+
+    histories:  those of its carries whose `before` is wanted for every step by somebody else.
+    totals:     what its sums are, in the order of `loop.summed`, then `loop.row_summed`.
+    """
 
     loop: Loop
     histories: tuple[Carry, ...]
+    totals: tuple[Total, ...] = ()
 
 
 Stage = Batched | Shift | Recurrence
+
+NARROW = 16
+"""Inputs of a product up to which a loop makes it itself, step by step."""
 
 _VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "cat", "pad"})
 
@@ -62,7 +72,12 @@ def live(ops: Sequence[Op], carries: Sequence[Carry], wanted: Iterable[Value]) -
 
 
 def distribute(
-    ops: Sequence[Op], carries: Sequence[Carry], wanted: Iterable[Value], lead: Mapping[Value, int], reverse: bool
+    ops: Sequence[Op],
+    carries: Sequence[Carry],
+    wanted: Iterable[Value],
+    lead: Mapping[Value, int],
+    reverse: bool,
+    totals: Iterable[Total] = (),
 ) -> list[Stage]:
     """Stages, in order, that compute the wanted values of all rows and steps.
 
@@ -72,17 +87,22 @@ def distribute(
         wanted:   values that are read for every row and step after the last stage.
         lead:     what each value has beside its own axes.
         reverse:  time runs backwards.
+        totals:   sums over time. Those of kind "sum" whose input is made in a loop are added up there,
+                  and the input need not be written.
     """
-    wanted = set(wanted)
+    wanted, totals = set(wanted), list(totals)
+    sums = [total for total in totals if total.kind == "sum"]
+    wanted |= {value for total in totals if total.kind != "sum" for value in total.inputs}
+    kept = wanted | {total.inputs[0] for total in sums}
     groups = _schedule(ops, carries)
-    _sink(groups, wanted, lead)
-    _absorb(groups, wanted, lead)
-    _sink(groups, wanted, lead)  # once more: what was absorbed may have been the last reader outside
+    _sink(groups, kept, lead)
+    _absorb(groups, lead)
+    _sink(groups, kept, lead)  # once more: what was absorbed may have been the last reader outside
     read = _readers(groups)
     stages: list[Stage] = []
     for n, group in enumerate(groups):
         outside = wanted | {value for m, values in enumerate(read) if m != n for value in values}
-        stages += _stages(group, outside, lead, reverse)
+        stages += _stages(group, outside, sums, lead, reverse)
     return stages
 
 
@@ -144,13 +164,13 @@ def is_product(op: Op, lead: Mapping[Value, int]) -> bool:
     return op.kind == "index_select" and lead[op.values[0]] == SHARED
 
 
-def _sink(groups: list[_Group], wanted: set[Value], lead: Mapping[Value, int]) -> None:
-    """Move what only one loop reads into it; but not a bias, which PyTorch adds while it makes the product."""
-    kept = wanted | {carry.after for group in groups if not group.cyclic for carry in group.carries}
+def _sink(groups: list[_Group], kept: set[Value], lead: Mapping[Value, int]) -> None:
+    """Move what only one loop reads into it; but not what PyTorch does better, nor a bias that it adds to its product."""
+    kept = kept | {carry.after for group in groups if not group.cyclic for carry in group.carries}
     for n in range(len(groups) - 1, -1, -1):
         if groups[n].cyclic:
             continue
-        products = {op.output for op in groups[n].ops if is_product(op, lead)}
+        products = {op.output for op in groups[n].ops if is_product(op, lead) and not _is_narrow(op)}
         for op in reversed(list(groups[n].ops)):
             readers = [m for m, values in enumerate(_readers(groups)) if op.output in values]
             if len(readers) != 1 or not groups[readers[0]].cyclic or op.output in kept or op.output in products:
@@ -165,7 +185,12 @@ def _sink(groups: list[_Group], wanted: set[Value], lead: Mapping[Value, int]) -
             groups[readers[0]].ops.insert(0, op)
 
 
-def _absorb(groups: list[_Group], wanted: set[Value], lead: Mapping[Value, int]) -> None:
+def _is_narrow(op: Op) -> bool:
+    """Whether a product with a shared matrix reads so little that it costs less than its result's way through memory."""
+    return op.kind == "matvec" and op.values[1].shape[0] <= NARROW
+
+
+def _absorb(groups: list[_Group], lead: Mapping[Value, int]) -> None:
     """Move what needs nothing but a loop's values, and what was there before it, to the loop's end."""
     for n, loop in enumerate(groups):
         if not loop.cyclic:
@@ -201,7 +226,7 @@ def _made(group: _Group) -> set[Value]:
     return {op.output for op in group.ops} | {carry.before for carry in group.carries}
 
 
-def _stages(group: _Group, outside: set[Value], lead: Mapping[Value, int], reverse: bool) -> list[Stage]:
+def _stages(group: _Group, outside: set[Value], sums: list[Total], lead: Mapping[Value, int], reverse: bool) -> list[Stage]:
     if not group.cyclic:
         return _batched_stages(group)
     made = _made(group)
@@ -212,6 +237,8 @@ def _stages(group: _Group, outside: set[Value], lead: Mapping[Value, int], rever
     written = {value for value in made if value in outside and (value not in befores or reverse)} | {
         carry.after for carry in histories
     }
+    own = [total for total in sums if total.inputs[0] in made]
+    of_all, of_rows = ([total for total in own if (total.lead == SHARED) == shared] for shared in (True, False))
     loop = Loop(
         ops=tuple(group.ops),
         shared=tuple(value for value in given if lead[value] == SHARED),
@@ -219,9 +246,11 @@ def _stages(group: _Group, outside: set[Value], lead: Mapping[Value, int], rever
         per_step=tuple(value for value in given if lead[value] == STEP),
         carried=tuple(group.carries),
         written=tuple(sorted(written, key=lambda value: value.name)),
+        summed=tuple(total.inputs[0] for total in of_all),
+        row_summed=tuple(total.inputs[0] for total in of_rows),
         reverse=reverse,
     )
-    return [Recurrence(loop, histories)]
+    return [Recurrence(loop, histories, (*of_all, *of_rows))]
 
 
 def _batched_stages(group: _Group) -> list[Stage]:

@@ -65,6 +65,7 @@ def _section(title: str, stages: Iterable[Stage], known: dict[Value, str]) -> li
             order = "from the last step to the first" if loop.reverse else "step by step"
             lines.append(f"  a native loop, {order}, carries {carried}; writes {_numbers(loop.written)} numbers a row and step:")
             lines += [f"    {_operation(op, known)}" for op in loop.ops]
+            lines += [f"    adds up over time {', '.join(_total(total) for total in stage.totals)}"] if stage.totals else []
     return lines if len(lines) > 1 else [f"{title}: nothing"]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from carousel.engine.adjoint import adjoint, differentiable
 from carousel.engine.build import Builder
-from carousel.engine.distribute import Batched, Stage, distribute, live
+from carousel.engine.distribute import Batched, Recurrence, Stage, distribute, live
 from carousel.engine.ir import ROW, SHARED, STEP, UNARY, Carry, Graph, Op, Value
 from carousel.engine.totals import Total, summed
 
@@ -39,7 +39,7 @@ class Backward:
     lead:       what each value has beside its own axes, the adjoint's too.
     invariant:  stages run first, of what is the same at every step.
     stages:     over rows and steps.
-    totals:     sums of what they made.
+    totals:     sums of what they made, but for those that the loops add up themselves.
     closing:    stages on the sums.
     needing:    which of the plan's arguments need a gradient.
     gradients:  argument -> its gradient; states are not among them.
@@ -164,15 +164,17 @@ def _backward(
         if value in found:
             gradients[value] = found[value] if b.lead[value] == STEP else summed(b, found[value], b.lead[value], totals)
 
-    step_wanted = {gradients[value] for value in gradients if b.lead[value] == STEP} | {
-        item for total in totals for item in total.inputs
-    }
+    step_wanted = {gradients[value] for value in gradients if b.lead[value] == STEP}
+    summands = [item for total in totals for item in total.inputs]
     initial = [carry for carry, needed in zip(carries, state_needs_gradient, strict=True) if needed and carry is not None]
-    ends = [*step_wanted, *gradients.values(), *(value for carry in initial for value in (carry.before, carry.after))]
+    ends = [*step_wanted, *summands, *gradients.values(), *(value for carry in initial for value in (carry.before, carry.after))]
     kept, live_carries, saved = _needed(b, graph, core, ends, [carry for carry in carries if carry is not None])
 
     on_totals = _depending_on(kept, {total.output for total in totals})
     once = [op for op in kept if b.lead[op.output] != STEP]
+    of_steps = [op for op in kept if b.lead[op.output] == STEP]
+    stages = distribute(of_steps, live_carries, step_wanted, b.lead, reverse=True, totals=totals)
+    in_loops = [total for stage in stages if isinstance(stage, Recurrence) for total in stage.totals]
     backward = Backward(
         outputs=outputs,
         states=given_out,
@@ -180,8 +182,8 @@ def _backward(
         constants={value: tensor for value, tensor in b.constants.items() if value not in graph.constants},
         lead=b.lead,
         invariant=_by_lead([op for op in once if op.output not in on_totals], b.lead),
-        stages=tuple(distribute([op for op in kept if b.lead[op.output] == STEP], live_carries, step_wanted, b.lead, reverse=True)),
-        totals=tuple(totals),
+        stages=tuple(stages),
+        totals=tuple(total for total in totals if total not in in_loops),
         closing=_by_lead([op for op in once if op.output in on_totals], b.lead),
         needing=tuple(value in needing for value in arguments),
         gradients=gradients,

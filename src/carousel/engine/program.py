@@ -15,7 +15,7 @@ from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
 from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Loop, Op, Value
 from carousel.engine.packing import Packing
 from carousel.engine.plan import Backward, Plan, prelude_of
-from carousel.engine.totals import compute
+from carousel.engine.totals import Total, compute
 
 LoopRunner = Callable[[Sequence[Tensor], Packing], None]
 """Runs a loop on its buffers, in the order that `Loop` gives, on the rows of a packing."""
@@ -47,6 +47,8 @@ class Memory:
         self._most = max(rows.total for _, rows in parts)
         self._scratch: Env = {}
         self._histories: Env = {}
+        self._sums: Env = {}
+        self._of_threads: dict[Value, bool] = {}
         self._here = slice(0, 0)
 
     def enter(self, here: slice) -> None:
@@ -77,6 +79,18 @@ class Memory:
             self.whole[carry.after] = self._histories[carry.before][B:]
             self.whole[carry.before] = self._histories[carry.before][: self._packing.total]
         return history
+
+    def sum(self, total: Total, packing: Packing) -> Tensor:
+        """Zeros at first, (threads, ...) or (B, ...), that the loop of every part adds to."""
+        if total.output not in self._sums:
+            lead = torch.get_num_threads() if total.lead == SHARED else packing.batch
+            self._sums[total.output] = torch.zeros((lead, *total.output.shape), dtype=total.output.dtype)
+            self._of_threads[total.output] = total.lead == SHARED
+        return self._sums[total.output]
+
+    def sums(self) -> Env:
+        """What the loops of all parts added up."""
+        return {value: parts.sum(0) if self._of_threads[value] else parts for value, parts in self._sums.items()}
 
     def keep(self, value: Value, tensor: Tensor) -> None:
         """Take what this part has of a lasting value."""
@@ -171,7 +185,7 @@ class Program:
             for total in backward.totals:
                 inputs = [env[value] for value in total.inputs]
                 totals[total.output] = compute(total, rows, totals.get(total.output), inputs)
-        env = {**fixed, **given, **memory.whole, **totals}
+        env = {**fixed, **given, **memory.whole, **totals, **memory.sums()}
         for stage in self.closing:
             stage(env, carried, packing, None)
         gradients: list[Tensor | None] = []
@@ -334,7 +348,8 @@ def _recurrence(stage: Recurrence, run_loop: LoopRunner) -> Stager:
                 written[value] = history[before][packing.batch :]
             else:
                 written[value] = memory.place(value)
-        run_loop([*buffers, *(carried[before] for before in befores), *written.values()], packing)
+        sums = [memory.sum(total, packing) for total in stage.totals]
+        run_loop([*buffers, *(carried[before] for before in befores), *written.values(), *sums], packing)
         env.update(written)
         for carry in stage.histories:
             before = carry.before

@@ -10,7 +10,7 @@ from carousel.engine.ir import Graph, Input, Op, Value
 
 
 def rewritten(graph: Graph) -> Graph:
-    """The graph with products of concatenations split, and sums ordered so that states come last."""
+    """The graph with products of concatenations split, products with a single number plain, and states last in sums."""
     depends = _state_dependence(graph)
     builder = Builder()
     builder.constants, builder.stopped = dict(graph.constants), set()
@@ -29,7 +29,10 @@ def rewritten(graph: Graph) -> Graph:
             continue
         parts = _split_product(op, producers, depends) or _states_last(op, producers, depends)
         given = tuple(translated(item) for item in op.inputs)
-        if parts is None:
+        if op.kind == "matvec" and op.values[1].shape == (1,):  # a product with one number, and a row of it a sum less
+            column = builder.emit("reshape", given[0], shape=op.output.shape, dtype=op.output.dtype)
+            new[op.output] = builder.emit("mul", column, given[1])
+        elif parts is None:
             new[op.output] = builder.emit(op.kind, *given, shape=op.output.shape, dtype=op.output.dtype, **op.attributes)
         elif op.kind == "add":
             first, second, last = (translated(part) for part in parts)
