@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import threading
 from array import array
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -87,19 +88,25 @@ class _Variant:
         products = sum(product.m * product.k for product in self.program.products.values())
         self.elements = sum(prod(op.output.shape) for op in loop.ops) + products // 8  # of a row and step, roughly
         self._library: jit.Library | None = None
+        self._loading = threading.Lock()
 
-    def _load(self) -> None:
+    def _loaded(self) -> jit.Library:
+        """The code, made by the first thread that wants it: code that nobody holds is gone, even while another thread runs it."""
+        with self._loading:
+            if self._library is None:
+                self._library = self._load()
+            return self._library
+
+    def _load(self) -> jit.Library:
         key = f"{_sources()}\n{canonical(self.loop)}\nwidth {self.width}, single {self.single}"
         kernels = {tiles.name(*kernel): tiles.library(*kernel).addresses[tiles.name(*kernel)] for kernel in self.program.kernels}
         library = jit.load(key, ["run", "pack"], self.program.text, kernels)
         self._run = threads.Function(library.addresses["run"])
         self._pack = threads.Function(library.addresses["pack"])
-        self._library = library
+        return library
 
     def run(self, buffers: Sequence[int], offsets: int, T: int, B: int, most: int) -> None:
-        if self._library is None:
-            self._load()
-        assert self._library is not None
+        library = self._loaded()
         block, team = self._division(B, 1 if T * B * self.elements < ALONE else most)
         packed = self.program.packed_bytes
         memory = uninitialised(packed + team * block * self.program.scratch_bytes + ALIGNMENT)
@@ -112,16 +119,13 @@ class _Variant:
                 self._pack(arguments, 0)
                 words[2] = team
             else:
-                threads.run(self._library.addresses["pack"], self._pack, arguments, team)
-        threads.run(self._library.addresses["run"], self._run, arguments, team)
+                threads.run(library.addresses["pack"], self._pack, arguments, team)
+        threads.run(library.addresses["run"], self._run, arguments, team)
 
     def step(self) -> OneStep:
-        if self._library is None:
-            self._load()
         # Python's threads get the interpreter back while a long step runs; a short one is over before they could.
         kind = threads.Function if self.elements > ALONE else threads.ShortFunction
-        assert self._library is not None
-        return OneStep(self._library, kind, self.program.packed_bytes, self.program.scratch_bytes)
+        return OneStep(self._loaded(), kind, self.program.packed_bytes, self.program.scratch_bytes)
 
     def _division(self, B: int, most: int) -> tuple[int, int]:
         """(rows of a block, threads): every thread has as many blocks as the others, if it can be."""
