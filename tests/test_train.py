@@ -52,6 +52,18 @@ def test_the_best_weights_are_given_in_evaluation_mode() -> None:
     assert carousel.train._figures(done.cell, task, task.validation()) == done.best
 
 
+def test_the_rate_falls_evenly_to_nothing() -> None:
+    rates = []
+
+    class Recording(torch.optim.SGD):
+        def step(self, *given: Any) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*given)
+
+    run(optimizer=lambda parameters: Recording(parameters, 0.1), decay=True, batch_size=25)
+    assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
 def test_a_seed_repeats_bit_for_bit_and_another_does_not(tmp_path: Path) -> None:
     first, second, other = run(tmp_path / "a"), run(tmp_path / "b"), run(seed=1)
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")

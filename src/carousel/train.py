@@ -90,6 +90,7 @@ def fit(
     learner: Learner | None = None,
     optimizer: str | Callable[[Iterable[Tensor]], Optimizer] = "adam",
     rate: float = 1e-3,
+    decay: bool = False,
     batch_size: int = 32,
     sequences: int = 10_000,
     evaluate_every: int = 1_000,
@@ -100,7 +101,7 @@ def fit(
     out: Path | str | None = None,
     resume: bool = False,
     settings: dict[str, Any] | None = None,
-    progress: bool = True,
+    progress: bool | str = True,
 ) -> Fit:
     """Train `cell` on `task` and keep the weights that do best on the task's validation batch.
 
@@ -113,6 +114,7 @@ def fit(
         learner:         the learning rule; None for BPTT() over the whole sequence.
         optimizer:       a name in `carousel.learn.OPTIMIZERS`, or parameters -> optimiser.
         rate:            the learning rate of an optimiser given by name.
+        decay:           let the optimiser's rate fall evenly, to nothing at the end of the budget.
         batch_size:      B, sequences of an update.
         sequences:       the budget: training sequences in all.
         evaluate_every:  sequences between two evaluations.
@@ -124,7 +126,7 @@ def fit(
         out:             the run folder; None to keep nothing on disk.
         resume:          go on from the checkpoint in `out`, with the same arguments.
         settings:        plain values of the caller's, kept in config.toml.
-        progress:        tell on the standard error how it goes.
+        progress:        tell on the standard error how it goes; a text stands before what is told, where several train.
 
     Raises:
         InputError: a folder that is there already or cannot be resumed, an option that cannot be used.
@@ -149,6 +151,7 @@ def fit(
             "learner": _named(learner),
             "optimizer": optimizer if isinstance(optimizer, str) else repr(made),
             "rate": rate,
+            "decay": decay,
             "batch_size": batch_size,
             "sequences": sequences,
             "evaluate_every": evaluate_every,
@@ -164,7 +167,7 @@ def fit(
         training.keep_in(Path(out), _as_read_back(config), resume)
     elif resume:
         raise InputError("fit: resume=True needs the run folder, out=...")
-    return training.run(batch_size, sequences, evaluate_every, patience, progress)
+    return training.run(batch_size, sequences, decay, evaluate_every, patience, progress)
 
 
 class _Training:
@@ -185,6 +188,7 @@ class _Training:
         self.at = _Progress()
         self.history: list[dict[str, Any]] = []
         self.best_weights = _copied(cell)
+        self.rates = [group["lr"] for group in optimizer.param_groups]
         self.folder: Path | None = None
         self.began = self.saved = time.monotonic()
 
@@ -261,12 +265,16 @@ class _Training:
 
     # The loop
 
-    def run(self, batch_size: int, budget: int, evaluate_every: int, patience: int | None, progress: bool) -> Fit:
+    def run(
+        self, batch_size: int, budget: int, decay: bool, evaluate_every: int, patience: int | None, progress: bool | str
+    ) -> Fit:
         validation = self.task.validation().to(self.device)
         try:
-            with _Teller(budget, self.at.sequences) if progress and not self.at.stopped else nullcontext() as teller:
+            with _Teller(progress, budget, self.at.sequences) if progress and not self.at.stopped else nullcontext() as teller:
                 while not self.at.stopped:
                     batch = self.task.sample(min(batch_size, budget - self.at.sequences), self.generator).to(self.device)
+                    if decay:
+                        self._set_rate(1 - self.at.sequences / budget)
                     self._update(batch)
                     due = self.at.sequences // evaluate_every > (self.at.sequences - batch.size) // evaluate_every
                     if due or self.at.sequences >= budget:
@@ -284,6 +292,10 @@ class _Training:
         self.cell.eval()
         seconds = self.at.seconds if self.folder is not None else time.monotonic() - self.began
         return Fit(self.cell, self.at.best, self.history, self.at.sequences, seconds, self.at.stopped)
+
+    def _set_rate(self, share: float) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = share * rate
 
     def _update(self, batch: Batch) -> None:
         self.cell.train()
@@ -332,17 +344,18 @@ def _figures(cell: Cell, task: Task, batch: Batch) -> dict[str, float]:
 class _Teller:
     """Says on the standard error how a training goes: a bar on a terminal, else a line an evaluation."""
 
-    def __init__(self, budget: int, done: int) -> None:
+    def __init__(self, name: bool | str, budget: int, done: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
         self.budget = budget
+        self.name = f"{name}: " if isinstance(name, str) else ""
         self.bar: Progress | None = None
         if sys.stderr.isatty():
             text = TextColumn("{task.description}")
             self.bar = Progress(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True)
-            self.line = self.bar.add_task("training", total=budget, completed=done)
+            self.line = self.bar.add_task(f"{self.name}training", total=budget, completed=done)
 
     def __enter__(self) -> _Teller:
         if self.bar is not None:
@@ -360,9 +373,9 @@ class _Teller:
     def evaluated(self, sequences: int, monitor: str, now: float, best: float) -> None:
         text = f"validation {monitor} {now:.4g}, best {best:.4g}"
         if self.bar is not None:
-            self.bar.update(self.line, description=text)
+            self.bar.update(self.line, description=self.name + text)
         else:
-            print(f"{sequences}/{self.budget} sequences: {text}", file=sys.stderr, flush=True)
+            print(f"{self.name}{sequences}/{self.budget} sequences: {text}", file=sys.stderr, flush=True)
 
 
 def _device(name: str) -> torch.device:

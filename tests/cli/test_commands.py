@@ -254,6 +254,11 @@ def test_train_refuses_a_config(content: str, told: str, tides: Path, tmp_path: 
     assert told in refused(["train", tides, "--config", config, "--out", tmp_path / "run"], capsys)
 
 
+def test_a_typo_in_a_needed_option_is_named(tides: Path, capsys: Capture) -> None:
+    told = refused(["train", tides, "--targt", "Level"], capsys)
+    assert told == "carousel: carousel train forecast: no option --targt; did you mean --target?\n"
+
+
 def test_train_finds_the_job_by_the_file(tides: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "tide.csv: no such file" in refused(["train", "tide.csv", "--target", "Level"], capsys)
     assert "did you mean the job 'forecast'?" in refused(["train", "forcast", tides, "--target", "Level"][:2], capsys)

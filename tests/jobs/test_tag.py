@@ -73,6 +73,8 @@ def test_evaluate_predict_and_stream_agree(trained, tmp_path):
     assert [one["label"] for one in told] == records[0]["labels"]
     assert [one["step"] for one in told] == [1, 2, 3, 4]
     assert answer("") == ""
+    with pytest.raises(InputError, match="send the text alone"):
+        answer('{"words": ["to", "pl')
     assert json.loads(answer("the"))["step"] == 1
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from io import TextIOWrapper
 
 from cyclopts import CycloptsError
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int | None = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _refuse(_usage_line(error))
+        return _refuse(_usage_line(error, words))
     except InputError as error:
         return _refuse(str(error))
     except BrokenPipeError:
@@ -64,11 +65,14 @@ def _refuse(reason: str) -> int:
     return BAD_INPUT
 
 
-def _usage_line(error: CycloptsError) -> str:
+def _usage_line(error: CycloptsError, words: list[str]) -> str:
     """What was wrong with the words themselves, and where to read more."""
     command = " ".join(["carousel", *(error.command_chain or ())])
     argument = error.argument
     if isinstance(error, MissingArgumentError) and argument is not None and not argument.tokens:
         name = argument.name if argument.index is None else argument.name.lstrip("-").upper()
+        near = get_close_matches(name, [word for word in words if word.startswith("--")], 1, 0.8)
+        if near:
+            return f"{command}: no option {near[0]}; did you mean {name}?"
         return f"{command}: {name} is missing; see {command} --help"
     return f"{str(error).rstrip()} See {command} --help"

@@ -192,7 +192,7 @@ def stream(folder: Path | str) -> Callable[[str], str]:
         size = prepared.encoding.input_size
         return labelled.streamed(cell, prepared.labels, lambda line: encode(labelled.step_of_numbers(line, size), _HERE))
     by = prepared.encoding.kind
-    return labelled.streamed(cell, prepared.labels, lambda line: encode(step_sequence(line, by, _HERE)[1], _HERE))
+    return labelled.streamed(cell, prepared.labels, lambda line: encode(step_sequence(labelled.bare(line), by, _HERE)[1], _HERE))
 
 
 def read(path: Path, settings: Settings, *, rate: int | None = None, told: bool = True) -> "Sequences":

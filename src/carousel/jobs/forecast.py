@@ -223,6 +223,7 @@ def _fit(cell: Cell, task: Forecast, settings: Settings, out: Path, resume: bool
         learner=BPTT(clip_norm=settings.clip_norm),
         optimizer=settings.optimizer,
         rate=settings.rate,
+        decay=settings.decay,
         batch_size=settings.batch_size,
         sequences=settings.sequences,
         evaluate_every=settings.evaluate_every,
@@ -233,7 +234,7 @@ def _fit(cell: Cell, task: Forecast, settings: Settings, out: Path, resume: bool
         out=out,
         resume=resume,
         settings=settings.table(),
-        progress=progress,
+        progress=progress and settings.model,
     )
 
 

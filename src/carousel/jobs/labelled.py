@@ -284,6 +284,7 @@ def fitted(cell: "Cell", task: "Task", settings: LabelledSettings, **where: Any)
         learner=BPTT(clip_norm=settings.clip_norm),
         optimizer=settings.optimizer,
         rate=settings.rate,
+        decay=settings.decay,
         batch_size=settings.batch_size,
         sequences=settings.sequences,
         evaluate_every=settings.evaluate_every,
@@ -341,11 +342,11 @@ def learn(
     if settings.baseline not in (NONE, settings.model):
         other = network(settings.baseline, sizes, settings, "last" if task.each_step else "mean")
 
-    fit = fitted(own, task, settings, out=out, resume=resume, progress=progress)
+    fit = fitted(own, task, settings, out=out, resume=resume, progress=progress and settings.model)
     said = {settings.model: logits(fit.cell, test.inputs, last=not task.each_step)}
     if other is not None:
         # It has no folder of its own: a run that is resumed trains it again.
-        trained = fitted(other, task, settings, progress=progress)
+        trained = fitted(other, task, settings, progress=progress and settings.baseline)
         said = {settings.baseline: logits(trained.cell, test.inputs, last=not task.each_step), **said}
     rows, confusion = judge(prepared, test, said)
     chances = [torch.softmax(one, 1) for one in said[settings.model]]
@@ -431,6 +432,17 @@ def streamed(
         return json.dumps({"step": count, "label": labels[int(told)], "probability": round(float(chance), 4)}, ensure_ascii=False)
 
     return answer
+
+
+def bare(line: str) -> str:
+    """The line of a stream of texts, which is none of the objects that files of JSON lines have."""
+    from carousel.data.files import shortened
+
+    if line.lstrip().startswith("{"):
+        raise InputError(
+            f"expected a text as it stands, got {shortened(line.strip())}; send the text alone, or use carousel predict"
+        )
+    return line
 
 
 def step_of_numbers(line: str, size: int) -> "np.ndarray":

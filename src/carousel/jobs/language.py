@@ -153,6 +153,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         learner=BPTT(clip_norm=settings.clip_norm),
         optimizer=settings.optimizer,
         rate=settings.rate,
+        decay=settings.decay,
         batch_size=settings.batch_size,
         sequences=settings.sequences,
         evaluate_every=settings.evaluate_every,
@@ -162,7 +163,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         out=out,
         resume=resume,
         settings=settings.table(),
-        progress=progress,
+        progress=progress and settings.model,
     )
     bits = _bits(fitted.cell, numbers, test_start, settings.length)
     measure = f"bits/{settings.unit}"

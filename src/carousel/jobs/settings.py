@@ -47,6 +47,8 @@ class TrainSettings:
     """The optimiser."""
     rate: Annotated[float, Training] = 0.01
     """The learning rate."""
+    decay: Annotated[bool, Training] = False
+    """Let the rate fall evenly, to nothing at the last of the sequences."""
     clip_norm: Annotated[float | None, Training] = None
     """Gradients longer than this are scaled down to it. [default: as they are]"""
     seed: Annotated[int, Training] = 0

@@ -145,7 +145,7 @@ def stream(folder: Path | str) -> Callable[[str], str]:
             prepared.labels,
             lambda line: encoding.encode(labelled.step_of_numbers(line, encoding.input_size), "standard input"),
         )
-    return labelled.streamed(cell, prepared.labels, lambda line: encoding.encode([line.strip()], "standard input"))
+    return labelled.streamed(cell, prepared.labels, lambda line: encoding.encode([labelled.bare(line).strip()], "standard input"))
 
 
 def _parts(settings: Settings) -> labelled.Parts:

@@ -60,7 +60,6 @@ def write_run_report(run: Path | str) -> Path:
 
 def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path:
     """Write the report of a recipe's result rows, as `carousel.recipes.reproduce` gives them, and give its path."""
-    measure = next(iter(rows[0]["summary"]))
     trained = [row for row in rows if any(run["curve"] for run in row["runs"])]
     names = [row["row"] for row in trained]
     with_goals_first = [row["row"] for row in sorted(trained, key=lambda row: not row["goals"])]  # the clearest colours
@@ -71,11 +70,12 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
             figure = draw(rows)
             if figure is not None:
                 figures[title] = figure, " ".join((draw.__doc__ or "").partition("\n\n")[0].split())
-        if len(rows) > 1:
-            values = {row["row"]: [run["measures"][measure] for run in row["runs"]] for row in rows}
-            better = "higher" if higher_is_better(rows, measure) else "lower"
-            caption = f"{measure} of each run (dots) and the mean of a row's runs (bars); {better} is better."
-            figures["Spread over seeds"] = plots.spread(values, colours, _with_unit(rows, measure)), caption
+        for measure in dict.fromkeys(next(iter(row["summary"])) for row in rows):
+            values = {row["row"]: [run["measures"][measure] for run in row["runs"]] for row in rows if measure in row["summary"]}
+            if len(values) > 1:
+                better = "higher" if higher_is_better(rows, measure) else "lower"
+                caption = f"{measure} of each run (dots) and the mean of a row's runs (bars); {better} is better."
+                figures[f"Spread of {measure}"] = plots.spread(values, colours, _with_unit(rows, measure)), caption
         if trained and "Learning curves" not in figures:
             curves = {(recipe.curve, ""): {row["row"]: [run["curve"] for run in row["runs"]] for row in trained}}
             figures["Learning curves"] = plots.learning_curves(curves, colours), "A line for each run."
