@@ -15,7 +15,21 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, Stack
-from carousel.cells import GRU, LSTM, MGU, NTM, Dropout, Elman, Embedding, FullyRecurrent, LearnedStart, Mean, NTMState, Window
+from carousel.cells import (
+    GRU,
+    LSTM,
+    LSTM1997,
+    MGU,
+    NTM,
+    Dropout,
+    Elman,
+    Embedding,
+    FullyRecurrent,
+    LearnedStart,
+    Mean,
+    NTMState,
+    Window,
+)
 from carousel.nn import Reset
 
 I, H = 2, 3
@@ -95,6 +109,11 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "lstm-everything": lambda: LSTM(
         I, H, peepholes=True, proj_size=2, layer_norm=True, zoneout_h=0.3, zoneout_c=0.3, dropout_x=0.3, dropout_h=0.3
     ),
+    "lstm1997": lambda: LSTM1997(I, 2, blocks=2, block_size=2),
+    "lstm1997-gate-biases": lambda: LSTM1997(I, 1, blocks=3, biases="gates", in_bias=(-1, -2, -3), out_bias=(-1, 0, 1)),
+    "lstm1997-no-bias": lambda: LSTM1997(I, 1, blocks=1, block_size=3, biases="none", bound=0.9),
+    "lstm1997-hidden-biases": lambda: LSTM1997(I, 1, blocks=2, biases="hidden"),
+    "lstm1997-simple": lambda: LSTM1997(I, 2, blocks=1, biases="none", simple=True),
     "gru": lambda: GRU(I, H),
     "gru-no-bias": lambda: GRU(I, H, bias=False),
     "gru-reset-after": lambda: GRU(I, H, reset_after=True),

@@ -7,6 +7,7 @@ from carousel.cells.fully_recurrent import FullyRecurrent
 from carousel.cells.gru import GRU
 from carousel.cells.learned_start import LearnedStart
 from carousel.cells.lstm import LSTM, LSTMState
+from carousel.cells.lstm1997 import LSTM1997, LSTM1997State
 from carousel.cells.mean import Mean
 from carousel.cells.mgu import MGU
 from carousel.cells.ntm import NTM, NTMState
@@ -15,12 +16,14 @@ from carousel.cells.window import Window
 __all__ = [
     "GRU",
     "LSTM",
+    "LSTM1997",
     "MGU",
     "NTM",
     "Dropout",
     "Elman",
     "Embedding",
     "FullyRecurrent",
+    "LSTM1997State",
     "LSTMState",
     "LearnedStart",
     "Mean",

@@ -3,6 +3,23 @@
 from carousel.learn.bptt import BPTT
 from carousel.learn.finite import Diverged
 from carousel.learn.learner import Learner, objective
+from carousel.learn.online import OnlineCell, OnlineState, OnlineStep, half_squared_error, side_by_side, stream
 from carousel.learn.optimizers import OPTIMIZERS, GravesRMSprop, optimizer_by_name
+from carousel.learn.truncated1997 import Truncated1997
 
-__all__ = ["BPTT", "OPTIMIZERS", "Diverged", "GravesRMSprop", "Learner", "objective", "optimizer_by_name"]
+__all__ = [
+    "BPTT",
+    "OPTIMIZERS",
+    "Diverged",
+    "GravesRMSprop",
+    "Learner",
+    "OnlineCell",
+    "OnlineState",
+    "OnlineStep",
+    "Truncated1997",
+    "half_squared_error",
+    "objective",
+    "optimizer_by_name",
+    "side_by_side",
+    "stream",
+]

@@ -1,0 +1,95 @@
+"""LSTM1997 against the paper's equations and its table of weight counts."""
+
+import numpy as np
+import pytest
+import torch
+
+from carousel.cells import LSTM1997
+from carousel.errors import InputError
+from equations import check_equations, parameter_count, sigmoid
+
+
+def equations(blocks, size, *, simple=False):
+    """One step, unit by unit, from section 4 of the paper."""
+
+    def step(w, x, state):
+        s, previous = state
+        z = x if simple else np.concatenate([x, previous])
+        net = w["W"] @ z
+        net[: len(w.get("b", ()))] += w.get("b", 0)
+        s, cells = s.copy(), np.zeros(blocks * size)
+        y_in = [sigmoid(net[j]) for j in range(blocks)]
+        y_out = [1.0 if simple else sigmoid(net[blocks + j]) for j in range(blocks)]
+        first = len(net) - blocks * size
+        for j in range(blocks):
+            for v in range(j * size, (j + 1) * size):
+                g = sigmoid(net[first + v]) if simple else 4 * sigmoid(net[first + v]) - 2
+                s[v] += y_in[j] * g
+                cells[v] = s[v] if simple else y_out[j] * (2 * sigmoid(s[v]) - 1)
+        y = sigmoid(w["V"] @ (np.concatenate([x, cells]) if simple else cells) + w.get("c", 0))
+        return y, [s, np.concatenate([y_in, cells] if simple else [y_in, y_out, cells])]
+
+    return step
+
+
+@pytest.mark.parametrize("biases", ["none", "gates", "hidden", "all"])
+@pytest.mark.parametrize(("blocks", "size"), [(1, 1), (3, 1), (2, 2), (1, 3)])
+def test_equations(biases, blocks, size):
+    check_equations(LSTM1997(3, 2, blocks=blocks, block_size=size, biases=biases, bound=1.0), equations(blocks, size))
+
+
+@pytest.mark.parametrize("biases", ["none", "all"])
+def test_equations_of_the_simple_network(biases):
+    cell = LSTM1997(3, 2, blocks=2, block_size=2, biases=biases, simple=True, bound=1.0)
+    check_equations(cell, equations(2, 2, simple=True))
+
+
+@pytest.mark.parametrize(
+    ("weights", "sizes", "options"),
+    [
+        (264, (7, 7), {"blocks": 4, "biases": "gates"}),
+        (276, (7, 7), {"blocks": 3, "block_size": 2, "biases": "gates"}),
+        (10504, (101, 101), {"blocks": 1, "biases": "none", "simple": True}),
+        *((6 * (p + 10) + 4, (p + 4, 2), {"blocks": 2, "biases": "none"}) for p in (50, 100, 1000)),
+        (102, (1, 1), {"blocks": 3, "biases": "hidden"}),
+        (93, (2, 1), {"blocks": 2, "block_size": 2, "biases": "all"}),
+        (156, (8, 4), {"blocks": 2, "block_size": 2, "biases": "all"}),
+        (308, (8, 8), {"blocks": 3, "block_size": 2, "biases": "all"}),
+    ],
+)
+def test_the_papers_weight_counts(weights, sizes, options):
+    assert parameter_count(LSTM1997(*sizes, **options)) == weights
+
+
+def test_starts():
+    cell = LSTM1997(2, 1, blocks=2, block_size=2, in_bias=(-3, -6), bound=0.1)
+    assert cell.b[:2].tolist() == [-3, -6]
+    rest = [cell.W, cell.V, cell.c, cell.b[2:]]
+    assert all(0 < float(part.detach().abs().max()) <= 0.1 for part in rest)
+    assert LSTM1997(2, 1, blocks=2, biases="gates", out_bias=(-1, -2)).b[2:].tolist() == [-1, -2]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"blocks": 0}, "expected blocks of 1 or more, got 0"),
+        ({"blocks": 1, "biases": "some"}, "expected biases to be one of none, gates, hidden, all, got 'some'"),
+        ({"blocks": 2, "in_bias": (1.0,)}, r"expected in_bias with a number for each of 2 gates with a bias, got \[1.0\]"),
+        ({"blocks": 1, "biases": "none", "out_bias": (1.0,)}, "expected out_bias with"),
+        ({"blocks": 1, "simple": True, "out_bias": (1.0,)}, "expected out_bias with"),
+    ],
+)
+def test_refusals(options, told):
+    with pytest.raises(InputError, match=told):
+        LSTM1997(2, 1, **options)
+
+
+def test_gates_are_what_a_step_computes():
+    torch.manual_seed(0)
+    cell = LSTM1997(2, 1, blocks=2, block_size=2, bound=1.0)
+    _, state = cell.step(torch.randn(2), cell.initial_state())
+    x = torch.randn(2)
+    gates = cell.gates(x, state)
+    _, after = cell.step(x, state)
+    assert torch.equal(after.s, gates["s"])
+    assert torch.equal(after.y[:4], torch.cat([gates["in"], gates["out"]]))
