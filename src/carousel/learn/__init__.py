@@ -3,7 +3,7 @@
 from carousel.learn.bptt import BPTT
 from carousel.learn.finite import Diverged
 from carousel.learn.learner import Learner, objective
-from carousel.learn.online import OnlineCell, OnlineState, OnlineStep, half_squared_error, side_by_side, stream
+from carousel.learn.online import OnlineCell, OnlineState, OnlineStep, as_batch, half_squared_error, side_by_side, stream
 from carousel.learn.optimizers import OPTIMIZERS, GravesRMSprop, optimizer_by_name
 from carousel.learn.truncated1997 import Truncated1997
 
@@ -17,6 +17,7 @@ __all__ = [
     "OnlineState",
     "OnlineStep",
     "Truncated1997",
+    "as_batch",
     "half_squared_error",
     "objective",
     "optimizer_by_name",

@@ -142,7 +142,7 @@ class OnlineRule(Learner):
             for name, value in final.parameters.items():
                 if not torch.isfinite(value).all():
                     raise Diverged(f"parameter {name} is not finite after the update; try a smaller rate")
-            outputs = pytree.tree_map(lambda leaf: _as_batch(leaf[:, 0], batch), flat)
+            outputs = pytree.tree_map(lambda leaf: as_batch(leaf[:, 0], batch), flat)
             value = objective(outputs, batch, loss)
             if not torch.isfinite(value):
                 raise Diverged(f"the loss is {float(value)}; try a smaller rate")
@@ -175,8 +175,8 @@ def half_squared_error(y: Tensor, target: Tensor) -> Tensor:
     return ((target - y) ** 2).sum() / 2
 
 
-def _as_batch(leaf: Tensor, batch: Batch) -> Tensor:
-    """(T, B, ...) of the (N, ...) of a stream, zero past a sequence's end."""
+def as_batch(leaf: Tensor, batch: Batch) -> Tensor:
+    """(T, B, ...) of what a stream of the batch's sequences has, (N, ...); zero past a sequence's end."""
     inside = torch.arange(batch.steps) < batch.lengths[:, None]
     result = leaf.new_zeros(batch.size, batch.steps, *leaf.shape[1:])
     result[inside] = leaf

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from carousel.task import Task
+from carousel.tasks.adding import Adding
 from carousel.tasks.associative_recall import AssociativeRecall
 from carousel.tasks.copy import Copy
 from carousel.tasks.dynamic_ngrams import DynamicNGrams
+from carousel.tasks.multiplication import Multiplication
 from carousel.tasks.priority_sort import PrioritySort
 from carousel.tasks.repeat_copy import RepeatCopy
+from carousel.tasks.temporal_order import TemporalOrder
+from carousel.tasks.two_sequences import TwoSequences
 
-__all__ = ["TASKS", "AssociativeRecall", "Copy", "DynamicNGrams", "PrioritySort", "RepeatCopy"]
+__all__ = [
+    "TASKS",
+    "Adding",
+    "AssociativeRecall",
+    "Copy",
+    "DynamicNGrams",
+    "Multiplication",
+    "PrioritySort",
+    "RepeatCopy",
+    "TemporalOrder",
+    "TwoSequences",
+]
 
 TASKS: dict[str, type[Task]] = {
     "copy": Copy,
@@ -17,5 +32,9 @@ TASKS: dict[str, type[Task]] = {
     "associative-recall": AssociativeRecall,
     "dynamic-n-grams": DynamicNGrams,
     "priority-sort": PrioritySort,
+    "two-sequences": TwoSequences,
+    "adding": Adding,
+    "multiplication": Multiplication,
+    "temporal-order": TemporalOrder,
 }
 """name -> class; each makes the task of its source when called without arguments."""

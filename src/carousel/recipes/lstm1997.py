@@ -1,0 +1,344 @@
+"""The experiments of the LSTM paper, by its own rule: online, one sequence a time, plain SGD, error cut as in 1997.
+
+Hochreiter & Schmidhuber, Neural Computation 9(8), 1997, section 5. All trials of a row run side by side as the rows of one
+`scan`, each with its own weights and its own sequences, so the row is one unit of work. A training ends at the very
+sequence at which its stopping criterion is met, and the weights of that moment are tested on fresh sequences.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from carousel.batch import Batch
+from carousel.cell import Cell
+from carousel.cells import LSTM1997
+from carousel.learn import OnlineCell, OnlineState, OnlineStep, Truncated1997, as_batch, side_by_side, stream
+from carousel.loop import scan
+from carousel.recipes.recipe import Claim, Goal, Recipe, Row
+from carousel.tasks import Adding, Multiplication, TemporalOrder, TwoSequences
+from carousel.tasks.lag import LagTask
+
+PAPER = "Hochreiter & Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997"
+TESTED = 2560  # fresh sequences that a trained network is tested on
+STEPS = 100_000  # of a trial, about, between two looks at its stopping criterion
+SECONDS = 110 * 60  # after which a unit ends; trials that have not met their criterion by then have failed
+TIMES = 5  # the budget of a trial, in published means
+
+
+@dataclass(frozen=True)
+class Recent:
+    """Met at a sequence when, of the latest `window` training sequences, at most `wrong` were wrong, each as it was before
+    its own update, and their mean error was below `error`."""
+
+    wrong: int = 0
+    error: float = float("inf")
+    window: int = 2000
+
+
+@dataclass(frozen=True)
+class OnFresh:
+    """Met when, of `sequences` random sequences that are not learned from, at most `wrong` are wrong, and their mean error is
+    below `error`; looked at every STEPS steps."""
+
+    wrong: int = 0
+    error: float = float("inf")
+    sequences: int = 256
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A stopping criterion with the paper's figures for it.
+
+    sequences:  mean number of training sequences until it was met.
+    wrong:      mean number of 2560 test sequences that were wrong then; None where the paper has none.
+    """
+
+    stop: Recent | OnFresh
+    sequences: float
+    wrong: float | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row of the paper's tables: the task, the network, the rate, and the criteria, each met no earlier than the one before."""
+
+    task: LagTask
+    network: Callable[[], Cell]
+    rate: float
+    criteria: Mapping[str, Criterion]
+    trials: int = 10
+    deviations: tuple[str, ...] = field(default=())
+
+
+@dataclass
+class Trial:
+    """One training under way.
+
+    wrong, error:  of the latest training sequences.
+    met:           criterion -> {"sequences", "wrong of 2560", "mean squared error"}.
+    """
+
+    seed: int
+    generator: torch.Generator
+    sequences: int = 0
+    wrong: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    error: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    met: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+# --- One unit --------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def run_unit(row: str, unit: int | str, budget: int | None = None) -> dict[str, Any]:
+    """All trials of a row; `budget`: at most so many sequences a trial in place of the recipe's."""
+    experiment = EXPERIMENTS[row]
+    last = list(experiment.criteria.values())[-1]
+    most = budget or int(TIMES * last.sequences)
+    began = time.monotonic()
+    trials = [Trial(seed, torch.Generator().manual_seed(seed)) for seed in range(experiment.trials)]
+    cells = [_learning(experiment, trial.seed) for trial in trials]
+    cell, state = cells[0], side_by_side(cells)
+    chunk = max(STEPS // experiment.task.sample(8, torch.Generator().manual_seed(0)).steps, 1)
+    running = list(trials)
+    while running and time.monotonic() - began < SECONDS:
+        batches = [experiment.task.sample(chunk, trial.generator) for trial in running]
+        steps, lengths = _side_by_side([stream(batch) for batch in batches])
+        outputs, after = scan(cell, steps, state)
+        for r, (trial, batch) in enumerate(zip(running, batches, strict=True)):
+            given = as_batch(outputs[: lengths[r], r], batch)
+            _look(experiment, trial, batch, given, cell, steps, r, state, after)
+        going = [r for r, trial in enumerate(running) if len(trial.met) < len(experiment.criteria) and trial.sequences < most]
+        running = [running[r] for r in going]
+        state = pytree.tree_map(lambda leaf, going=going: leaf[going], after)
+    return _entry(experiment, trials, most, time.monotonic() - began)
+
+
+def _learning(experiment: Experiment, seed: int) -> OnlineCell:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = experiment.network()
+    return Truncated1997().cell(network, experiment.task.loss, experiment.rate)
+
+
+def _side_by_side(streams: list[OnlineStep]) -> tuple[OnlineStep, list[int]]:
+    """(the streams as rows, padded to the longest with steps that do not count; their lengths)."""
+    lengths = [len(one.first) for one in streams]
+    flat = [pytree.tree_flatten(one) for one in streams]
+    leaves = []
+    for parts in zip(*(leaves for leaves, _ in flat), strict=True):
+        joined = parts[0].new_zeros(max(lengths), len(parts), *parts[0].shape[2:])
+        for r, part in enumerate(parts):
+            joined[: len(part), r] = part[:, 0]
+        leaves.append(joined)
+    return pytree.tree_unflatten(leaves, flat[0][1]), lengths
+
+
+def _look(
+    experiment: Experiment,
+    trial: Trial,
+    batch: Batch,
+    outputs: Tensor,
+    cell: OnlineCell,
+    steps: OnlineStep,
+    r: int,
+    before: OnlineState,
+    after: OnlineState,
+) -> None:
+    """Take note of a batch that a trial, row r, has learned from, and of the criteria that it met on the way."""
+    wrong = np.concatenate([trial.wrong, experiment.task.wrong(outputs, batch).numpy()])
+    error = np.concatenate([trial.error, experiment.task.error(outputs, batch).numpy()])
+    old = len(trial.wrong)
+    for name, criterion in experiment.criteria.items():
+        if name in trial.met:
+            continue
+        stop = criterion.stop
+        if isinstance(stop, Recent):
+            place = first_met(wrong, error, stop, old)
+            if place is None:
+                break
+            # The weights of that very sequence: its row once more, up to there.
+            done = place + 1 - old
+            there = int(batch.lengths[:done].sum())
+            one_row = pytree.tree_map(lambda leaf, there=there: leaf[:there, r : r + 1], steps)
+            own = pytree.tree_map(lambda leaf: leaf[r : r + 1], before)
+            parameters = scan(cell, one_row, own)[1].parameters
+            parameters = {key: value[0] for key, value in parameters.items()}
+        else:
+            done = batch.size
+            parameters = {key: value[r] for key, value in after.parameters.items()}
+            figures = _tested(experiment, cell.network, parameters, stop.sequences, 1)
+            if figures["wrong"] > stop.wrong or not figures["error"] < stop.error:
+                break
+        figures = _tested(experiment, cell.network, parameters, TESTED, 2)
+        trial.met[name] = {
+            "sequences": trial.sequences + done,
+            f"wrong of {TESTED}": figures["wrong"],
+            "mean squared error": figures["squared"],
+        }
+    trial.sequences += batch.size
+    keep = max(
+        (criterion.stop.window for criterion in experiment.criteria.values() if isinstance(criterion.stop, Recent)), default=1
+    )
+    trial.wrong, trial.error = wrong[-keep:], error[-keep:]
+
+
+def first_met(wrong: np.ndarray, error: np.ndarray, stop: Recent, start: int) -> int | None:
+    """The first place, from `start`, at which the `window` sequences that end there meet the criterion."""
+    ends = np.arange(max(start, stop.window - 1), len(wrong))
+    if not len(ends):
+        return None
+    so_far, error_so_far = (np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)]) for values in (wrong, error))
+    met = (so_far[ends + 1] - so_far[ends + 1 - stop.window] <= stop.wrong) & (
+        error_so_far[ends + 1] - error_so_far[ends + 1 - stop.window] < stop.error * stop.window
+    )
+    return int(ends[met.argmax()]) if met.any() else None
+
+
+def _tested(experiment: Experiment, network: Cell, parameters: dict[str, Tensor], sequences: int, seed: int) -> dict[str, float]:
+    """Of fresh sequences: how many are wrong, their mean error, their mean squared error."""
+    task, generator = experiment.task, torch.Generator().manual_seed(2**40 + seed)  # no trial's own
+    wrong, error, squared = 0, 0.0, 0.0
+    for first in range(0, sequences, 256):
+        batch = task.sample(min(256, sequences - first), generator)
+        outputs = functional_call(_Scanned(network), {f"network.{name}": value for name, value in parameters.items()}, (batch,))
+        distances = task.distances(outputs, batch)
+        wrong += int(task.wrong(outputs, batch).sum())
+        error += float(task.error(outputs, batch).sum())
+        squared += float((distances.square().sum((0, 2)) / (batch.mask.sum(0) * task.output_size)).sum())
+    return {"wrong": wrong, "error": error / sequences, "squared": squared / sequences}
+
+
+class _Scanned(torch.nn.Module):
+    """A network over whole batches, as a module, so that it can be called with other weights."""
+
+    def __init__(self, network: Cell) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> Tensor:
+        return scan(self.network, batch.inputs, lengths=batch.lengths)[0]
+
+
+def _entry(experiment: Experiment, trials: list[Trial], most: int, seconds: float) -> dict[str, Any]:
+    """The unit's entry: figures of each criterion over the trials that met it, and every trial."""
+    measures: dict[str, float] = {}
+    for name in experiment.criteria:
+        suffix = f" ({name})" if len(experiment.criteria) > 1 else ""
+        met = [trial.met[name] for trial in trials if name in trial.met]
+        measures[f"solved{suffix}"] = 100 * len(met) / len(trials)
+        if met:
+            counts = [one["sequences"] for one in met]
+            measures |= {f"sequences{suffix}": fmean(counts), f"median sequences{suffix}": median(counts)}
+            measures |= {f"fewest sequences{suffix}": min(counts), f"most sequences{suffix}": max(counts)}
+            for figure in (f"wrong of {TESTED}", "mean squared error"):
+                measures[figure + suffix] = fmean(one[figure] for one in met)
+    return {
+        "seed": 0,
+        "solved": all(len(trial.met) == len(experiment.criteria) for trial in trials),
+        "sequences": sum(trial.sequences for trial in trials),
+        "seconds": round(seconds, 1),
+        "backend": "auto",
+        "measures": {name: float(f"{value:.6g}") for name, value in measures.items()},
+        "curve": [],
+        "budget": most,
+        "trials": [{"seed": trial.seed, "sequences": trial.sequences, "met": trial.met} for trial in trials],
+    }
+
+
+# --- The paper's table -----------------------------------------------------------------------------
+
+
+def _pairs(in_bias: tuple[float, ...] | None = None) -> Callable[[], Cell]:
+    return lambda: LSTM1997(2, 1, blocks=2, block_size=2, biases="all", in_bias=in_bias, bound=0.1)
+
+
+def _two() -> Cell:
+    return LSTM1997(1, 1, blocks=3, biases="hidden", in_bias=(-1, -3, -5), out_bias=(-2, -4, -6), bound=0.1)
+
+
+def _two_sequences(variant: Any, T: int, N: int, st1: float | None, st2: float, fraction: float) -> Experiment:
+    bound = {"3a": 0.01, "3b": 0.04, "3c": 0.015}[variant]
+    first = {} if st1 is None else {"ST1": Criterion(OnFresh(wrong=5 if variant == "3b" else 0), st1)}
+    second = Criterion(OnFresh(wrong=5 if variant == "3b" else 0, error=bound), st2, fraction * TESTED)
+    return Experiment(
+        TwoSequences(T, N, variant),
+        _two,
+        rate=0.1 if variant == "3c" else 1.0,
+        criteria={**first, "ST2": second},
+    )
+
+
+def _adding(T: int, sequences: float, wrong: float) -> Experiment:
+    return Experiment(Adding(T), _pairs((-3, -6)), rate=0.5, criteria={"": Criterion(Recent(error=0.01), sequences, wrong)})
+
+
+def _temporal_order(
+    blocks: int, in_bias: tuple[float, ...], rate: float, sequences: float, wrong: float, trials: int
+) -> Experiment:
+    return Experiment(
+        TemporalOrder(blocks),
+        lambda: LSTM1997(8, 2**blocks, blocks=blocks, block_size=2, biases="all", in_bias=in_bias, bound=0.1),
+        rate=rate,
+        criteria={"": Criterion(Recent(error=0.1), sequences, wrong)},
+        trials=trials,
+    )
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "3a-100-3": _two_sequences("3a", 100, 3, 27_380, 39_850, 0.000195),
+    "3a-100-1": _two_sequences("3a", 100, 1, 58_370, 64_330, 0.000117),
+    "3a-1000-3": _two_sequences("3a", 1000, 3, 446_850, 452_460, 0.000078),
+    "3b-100-3": _two_sequences("3b", 100, 3, 41_740, 43_250, 0.00828),
+    "3b-100-1": _two_sequences("3b", 100, 1, 74_950, 78_430, 0.01500),
+    "3b-1000-1": _two_sequences("3b", 1000, 1, 481_060, 485_080, 0.01207),
+    "3c-100-3": _two_sequences("3c", 100, 3, None, 269_650, 0.00558),
+    "3c-100-1": _two_sequences("3c", 100, 1, None, 565_640, 0.00441),
+    "4-100": _adding(100, 74_000, 1),
+    "4-500": _adding(500, 209_000, 0),
+    "4-1000": _adding(1000, 853_000, 1),
+    "5": Experiment(
+        Multiplication(100),
+        _pairs(),
+        rate=0.1,
+        criteria={"n=140": Criterion(Recent(wrong=139), 482_000, 139), "n=13": Criterion(Recent(wrong=12), 1_273_000, 14)},
+    ),
+    "6a": _temporal_order(2, (-2, -4), 0.5, 31_390, 1, 20),
+    "6b": _temporal_order(3, (-2, -4, -6), 0.1, 571_100, 2, 10),
+}
+"""Rows of the paper's tables: the experiment's number, and after it T and N where there are several."""
+
+
+def _row(name: str, experiment: Experiment) -> Row:
+    claims: list[Claim] = []
+    goals: list[Goal] = []
+    for criterion, paper in experiment.criteria.items():
+        suffix = f" ({criterion})" if len(experiment.criteria) > 1 else ""
+        claims += [Claim(f"solved{suffix}", 100, "%", PAPER), Claim(f"sequences{suffix}", paper.sequences, "sequences", PAPER)]
+        goals += [
+            Goal(f"solved{suffix}", "%", at_least=100),
+            Goal(f"sequences{suffix}", "sequences", at_most=1.5 * paper.sequences),
+        ]
+        if paper.wrong is not None:
+            claims.append(Claim(f"wrong of {TESTED}{suffix}", paper.wrong, "sequences", PAPER))
+            goals.append(Goal(f"wrong of {TESTED}{suffix}", "sequences", at_most=1.2 * paper.wrong + 2))
+    return Row(name, units=("all",), claims=tuple(claims), goals=tuple(goals), deviations=experiment.deviations)
+
+
+RECIPE = Recipe(
+    name="lstm1997",
+    paper=PAPER,
+    about="The paper's network, rule, settings and stopping criteria; a row's trials differ in weights and sequences.",
+    rows=tuple(_row(name, experiment) for name, experiment in EXPERIMENTS.items()),
+    run_unit=run_unit,
+)
