@@ -113,6 +113,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "lstm1997-gate-biases": lambda: LSTM1997(I, 1, blocks=3, biases="gates", in_bias=(-1, -2, -3), out_bias=(-1, 0, 1)),
     "lstm1997-no-bias": lambda: LSTM1997(I, 1, blocks=1, block_size=3, biases="none", bound=0.9),
     "lstm1997-hidden-biases": lambda: LSTM1997(I, 1, blocks=2, biases="hidden"),
+    "lstm1997-linear": lambda: LSTM1997(I, 2, blocks=1, output="identity"),
     "lstm1997-simple": lambda: LSTM1997(I, 2, blocks=1, biases="none", simple=True),
     "gru": lambda: GRU(I, H),
     "gru-no-bias": lambda: GRU(I, H, bias=False),

@@ -9,7 +9,7 @@ from carousel.errors import InputError
 from equations import check_equations, parameter_count, sigmoid
 
 
-def equations(blocks, size, *, simple=False):
+def equations(blocks, size, *, simple=False, f=sigmoid):
     """One step, unit by unit, from section 4 of the paper."""
 
     def step(w, x, state):
@@ -26,7 +26,7 @@ def equations(blocks, size, *, simple=False):
                 g = sigmoid(net[first + v]) if simple else 4 * sigmoid(net[first + v]) - 2
                 s[v] += y_in[j] * g
                 cells[v] = s[v] if simple else y_out[j] * (2 * sigmoid(s[v]) - 1)
-        y = sigmoid(w["V"] @ (np.concatenate([x, cells]) if simple else cells) + w.get("c", 0))
+        y = f(w["V"] @ (np.concatenate([x, cells]) if simple else cells) + w.get("c", 0))
         return y, [s, np.concatenate([y_in, cells] if simple else [y_in, y_out, cells])]
 
     return step
@@ -42,6 +42,10 @@ def test_equations(biases, blocks, size):
 def test_equations_of_the_simple_network(biases):
     cell = LSTM1997(3, 2, blocks=2, block_size=2, biases=biases, simple=True, bound=1.0)
     check_equations(cell, equations(2, 2, simple=True))
+
+
+def test_equations_with_linear_output_units():
+    check_equations(LSTM1997(3, 2, blocks=2, bound=1.0, output="identity"), equations(2, 1, f=lambda net: net))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ Options:
 - ``biases``: the units that have one: "none", "gates", "hidden" (gates and cells) or "all" (output units too).
 - ``in_bias``, ``out_bias``: a block's start of b_in and b_out (against drift and abuse of the cells);
   None draws them like the other weights.
+- ``output="identity"``: linear output units, y = V y_c + c.
 - ``simple=True``: the network of experiments 2a and 2b: no output gate, h(a) = a, g = f; cells and input gates see
   x alone, output units see x and the cells.
 """
@@ -33,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from carousel.cell import Cell
-from carousel.cells._common import check_sizes, uniform_
+from carousel.cells._common import check_sizes, squashing, uniform_
 from carousel.errors import InputError
 
 Biases = Literal["none", "gates", "hidden", "all"]
@@ -51,7 +52,7 @@ class LSTM1997(Cell):
 
     Args:
         input_size:   I, length of x.
-        output_size:  K, length of y, in (0, 1).
+        output_size:  K, length of y, in (0, 1) unless the output units are linear.
         blocks:       N, number of memory cell blocks.
         block_size:   S, cells of a block.
         bound:        every weight starts as U(-bound, bound).
@@ -74,6 +75,7 @@ class LSTM1997(Cell):
         biases: Biases = "all",
         in_bias: Sequence[float] | None = None,
         out_bias: Sequence[float] | None = None,
+        output: str = "sigmoid",
         simple: bool = False,
         bound: float = 0.1,
         device: torch.device | str | None = None,
@@ -88,6 +90,7 @@ class LSTM1997(Cell):
                 raise InputError(
                     f"LSTM1997: expected {name} with a number for each of {blocks} gates with a bias, got {list(start)}"
                 )
+        self.f = squashing("LSTM1997", "output", output, ("sigmoid", "identity"))
         self.input_size, self.output_size = input_size, output_size
         self.blocks, self.block_size, self.simple = blocks, block_size, simple
         gates, cells = blocks if simple else 2 * blocks, blocks * block_size
@@ -127,7 +130,7 @@ class LSTM1997(Cell):
         s = gates["s"]
         cells = s if self.simple else self._by_block(gates["out"], 2 * torch.sigmoid(s) - 1)
         net = self.V @ (torch.cat([x, cells]) if self.simple else cells)
-        y = torch.sigmoid(net if self.c is None else net + self.c)
+        y = self.f(net if self.c is None else net + self.c)
         hidden = [gates["in"], cells] if self.simple else [gates["in"], gates["out"], cells]
         return y, LSTM1997State(s, torch.cat(hidden))
 
