@@ -114,10 +114,14 @@ def test_rows_have_the_papers_figures():
 
 
 def test_a_row_by_its_command(tmp_path, capsys):
-    command = ["reproduce", "lstm1997", "--rows", "4-100", "--budget", "10", "--out", str(tmp_path), "--processes", "1"]
+    command = ["reproduce", "lstm1997/4-100", "--budget", "10", "--out", str(tmp_path), "--processes", "1"]
     assert main(command) == 0
     row = json.loads((tmp_path / "lstm1997" / "4-100.json").read_text())
     assert row["summary"]["solved"]["mean"] == 0
     assert not row["all_met"]
     assert len(row["runs"][0]["trials"]) == 10
     assert "4-100" in capsys.readouterr().out
+    page = (tmp_path / "lstm1997" / "report.html").read_text()
+    assert "Published and ours" in page
+    assert main(["reproduce", "lstm1997/adding", "--out", str(tmp_path)]) == 2
+    assert "no row 'adding'" in capsys.readouterr().err

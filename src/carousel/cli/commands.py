@@ -107,7 +107,7 @@ def reproduce(
     Parameters
     ----------
     name
-        The recipe; `carousel list recipes` names them.
+        The recipe; `carousel list recipes` names them. RECIPE/ROW is one row of it.
     out
         The folder of results.
     rows
@@ -127,6 +127,9 @@ def reproduce(
     from carousel.report.html import write_recipe_report
     from carousel.report.results import claims_table, recipe_table
 
+    if name not in recipes.RECIPES and "/" in name:
+        name, row = name.rsplit("/", 1)
+        rows = (*(rows or ()), row)
     try:
         done = measure(name, out=out, rows=rows, seeds=seeds, budget=budget, processes=processes, restart=restart)
     except KeyboardInterrupt:

@@ -8,10 +8,10 @@ sequence at which its stopping criterion is met, and the weights of that moment 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,10 +28,14 @@ from carousel.recipes.recipe import Claim, Goal, Recipe, Row
 from carousel.tasks import Adding, Multiplication, TemporalOrder, TwoSequences
 from carousel.tasks.lag import LagTask
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PAPER = "Hochreiter & Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997"
 TESTED = 2560  # fresh sequences that a trained network is tested on
 STEPS = 100_000  # of a trial, about, between two looks at its stopping criterion
 SECONDS = 110 * 60  # after which a unit ends; trials that have not met their criterion by then have failed
+RANGE = ("fewest sequences", "most sequences")
 TIMES = 5  # the budget of a trial, in published means
 
 
@@ -360,10 +364,43 @@ def _row(name: str, experiment: Experiment) -> Row:
     )
 
 
+def draw_sequences(rows: Sequence[dict[str, Any]]) -> Figure | None:
+    """Training sequences until a criterion is met, on a logarithmic axis: the paper's mean (open circle), ours (dot: the mean of
+    the trials that met it; line: from the fewest to the most), and how many of ours did.
+    """
+    from matplotlib.figure import Figure
+
+    lines = []
+    for row in rows:
+        for claim in row["claims"]:
+            if claim["measure"].startswith("sequences"):
+                criterion = claim["measure"].removeprefix("sequences")
+                summary = {measure: row["summary"].get(measure + criterion) for measure in ("sequences", *RANGE, "solved")}
+                lines.append((row["row"] + criterion, claim["figure"], summary))
+    if not lines:
+        return None
+    figure = Figure(figsize=(7.2, 0.9 + 0.27 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    for n, (_, paper, ours) in enumerate(lines):
+        axes.plot(paper, n, "o", color="black", markerfacecolor="none", label="paper, mean" if n == 0 else None)
+        if ours["sequences"] is not None:
+            fewest, most = ours[RANGE[0]]["min"], ours[RANGE[1]]["max"]
+            axes.plot([fewest, most], [n, n], color="#0072B2", linewidth=1.5, label="ours, range" if n == 0 else None)
+            axes.plot(ours["sequences"]["mean"], n, "o", color="#0072B2", markersize=4, label="ours, mean" if n == 0 else None)
+        axes.annotate(f"{ours['solved']['mean']:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axes.set(xscale="log", xlabel="training sequences", ylim=(len(lines) - 0.5, -0.5))
+    axes.set_yticks(range(len(lines)), [name for name, _, _ in lines], fontsize=8)
+    axes.set_title("solved", loc="right", fontsize=8)
+    axes.grid(visible=True, axis="x", alpha=0.4)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
 RECIPE = Recipe(
     name="lstm1997",
     paper=PAPER,
     about="The paper's network, rule, settings and stopping criteria; a row's trials differ in weights and sequences.",
     rows=tuple(_row(name, experiment) for name, experiment in EXPERIMENTS.items()),
     run_unit=run_unit,
+    pictures={"Published and ours": draw_sequences},
 )
