@@ -17,7 +17,7 @@ from carousel import Stack, fit, scan
 from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
 from carousel.models import build
-from carousel.recipes import error_flow, ntm2014
+from carousel.recipes import error_flow, lstm1997, ntm2014
 from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH, forecasts
 from carousel.train import Fit
 
@@ -177,6 +177,13 @@ def ntm() -> Figure | None:
     return ntm2014.draw_heads([json.loads(row.read_text())])
 
 
+def published() -> Figure | None:
+    """Training sequences of the paper and of what `carousel reproduce lstm1997` recorded."""
+    folder = Path(__file__).parents[1] / "results" / "lstm1997"
+    rows = [folder / f"{row.name}.json" for row in lstm1997.RECIPE.rows]
+    return lstm1997.draw_sequences([json.loads(row.read_text()) for row in rows if row.exists()])
+
+
 PICTURES: dict[str, Callable[[], Figure | None]] = {
     "window": window,
     "fully-recurrent": fully_recurrent,
@@ -187,6 +194,7 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "bptt": bptt,
     "demo": demo,
     "ntm": ntm,
+    "lstm1997": published,
 }
 
 if __name__ == "__main__":
