@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from carousel.bench import processes
 from carousel.cell import Cell
-from carousel.cells import GRU, LSTM, NTM
+from carousel.cells import GRU, LSTM, LSTM1997, NTM
+from carousel.learn import OnlineStep, Truncated1997, half_squared_error, side_by_side
 from carousel.loop import Stepper, scan
 
 Shape = tuple[int, int, int, int]
@@ -228,6 +229,40 @@ def stepping(shape: Shape) -> list[Contender]:
     return [timed("carousel", ours, shape[0]), timed("nn.LSTMCell", theirs, shape[0])]
 
 
+def online(shape: Shape) -> list[Contender]:
+    """Steps of a network of 1997 with the gradient and the update at each, B networks side by side, on one thread.
+
+    The peer is one of these networks, each step run by PyTorch, in a loop in Python; a hundredth of the steps.
+    """
+    T, B, I, H = shape
+    cell = Truncated1997().cell(LSTM1997(I, 1, blocks=H // 4, block_size=2), half_squared_error, 0.5)
+    draw = torch.Generator().manual_seed(0)
+    everywhere = torch.ones(T, B, dtype=torch.bool)
+    first = (torch.arange(T) % 100 == 0)[:, None].expand(T, B)
+    steps = OnlineStep(
+        torch.randn(T, B, I, generator=draw), torch.rand(T, B, 1, generator=draw), everywhere, first, first.roll(-1, 0)
+    )
+    state, some = side_by_side([cell] * B), T // 100
+
+    @torch.no_grad()
+    def ours() -> tuple[Tensor, ...]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        y, _ = scan(cell, steps, state, backend="native")
+        torch.set_num_threads(threads)
+        return (y[:some, 0],)
+
+    @torch.no_grad()
+    def theirs() -> tuple[Tensor, ...]:
+        now, ys = cell.initial_state(), []
+        for t in range(some):
+            y, now = cell.step(OnlineStep(*(leaf[t, 0] for leaf in steps)), now)
+            ys.append(y)
+        return (torch.stack(ys),)
+
+    return [timed("carousel", ours, T * B), timed("a loop in PyTorch", theirs, some)]
+
+
 def peak_share(shape: Shape, side: int = 2048) -> list[Contender]:
     """Multiplications and additions a second in the LSTM's matrix products, against those of one large product.
 
@@ -336,6 +371,8 @@ CASES: list[Case] = [
     Case("ntm", (22, 1, 9, 100), ntm_training, "faster", 60),
     Case("ntm", (22, 32, 9, 100), ntm_training, "faster", 16),
     Case("stepper", (1000, 1, 64, 64), stepping, "seconds", 8e-6),
+    Case("online", (10_000, 1, 2, 8), online, "seconds", 0.5e-6),
+    Case("online", (10_000, 16, 2, 8), online, "seconds", 0.1e-6),
     Case("peak", LARGE, peak_share, "of the peak", 0.8),
     Case("memory", MIDDLE, memory, "of its memory"),
     Case("memory", LARGE, memory, "of its memory"),
