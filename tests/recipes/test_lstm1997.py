@@ -90,7 +90,7 @@ def test_a_trial_is_what_it_is_alone_and_stops_at_the_very_sequence(easy):
         wrong.append(bool(easy.task.wrong(outputs, one)))
     assert len(wrong) == trial["met"]["fair"]["sequences"]
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    figures = lstm1997._tested(easy, network, parameters, 128, 2)
+    figures = lstm1997._tested(easy.task, network, parameters, 128, 2)
     assert figures["wrong"] == trial["met"]["fair"]["wrong of 128"]
     assert figures["squared"] == pytest.approx(trial["met"]["fair"]["mean squared error"], rel=1e-3)
 

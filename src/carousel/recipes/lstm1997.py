@@ -25,7 +25,7 @@ from carousel.cells import LSTM1997
 from carousel.learn import OnlineCell, OnlineState, OnlineStep, Truncated1997, as_batch, side_by_side, stream
 from carousel.loop import scan
 from carousel.recipes.recipe import Claim, Goal, Recipe, Row
-from carousel.tasks import Adding, Multiplication, TemporalOrder, TwoSequences
+from carousel.tasks import Adding, EmbeddedReber, LongLag, Multiplication, TemporalOrder, TwoSequences, VeryLongLag
 from carousel.tasks.lag import LagTask
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 PAPER = "Hochreiter & Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997"
 TESTED = 2560  # fresh sequences that a trained network is tested on
 STEPS = 100_000  # of a trial, about, between two looks at its stopping criterion
+LARGEST = 2**24  # numbers in the inputs of the sequences that are tested at a time
 SECONDS = 110 * 60  # after which a unit ends; trials that have not met their criterion by then have failed
 RANGE = ("fewest sequences", "most sequences")
 TIMES = 5  # the budget of a trial, in published means
@@ -52,11 +53,16 @@ class Recent:
 @dataclass(frozen=True)
 class OnFresh:
     """Met when, of `sequences` random sequences that are not learned from, at most `wrong` are wrong, and their mean error is
-    below `error`; looked at every STEPS steps."""
+    below `error`; looked at every `Experiment.every` sequences."""
 
     wrong: int = 0
     error: float = float("inf")
     sequences: int = 256
+
+
+@dataclass(frozen=True)
+class OnSets:
+    """Met when all strings of the training set and of the test set are right; looked at every `Experiment.every` sequences."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,13 @@ class Criterion:
 
     sequences:  mean number of training sequences until it was met.
     wrong:      mean number of 2560 test sequences that were wrong then; None where the paper has none.
+    solved:     percent of the trials that met it.
     """
 
-    stop: Recent | OnFresh
+    stop: Recent | OnFresh | OnSets
     sequences: float
     wrong: float | None = None
+    solved: float = 100
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,8 @@ class Experiment:
     """A row of the paper's tables: the task, the network, the rate, and the criteria, each met no earlier than the one before.
 
     trials, groups:  how many, and in how many units of work they are done.
+    sets:            tasks that the trials are shared out to, in place of `task`, where the paper has several.
+    every:           sequences between two looks at the criteria; None: those of about STEPS steps.
     """
 
     task: LagTask
@@ -86,6 +96,12 @@ class Experiment:
     trials: int = 10
     groups: int = 1
     deviations: tuple[str, ...] = field(default=())
+    sets: tuple[LagTask, ...] = ()
+    every: int | None = None
+
+    def task_of(self, seed: int) -> LagTask:
+        """The task of one of the trials."""
+        return self.sets[seed * len(self.sets) // self.trials] if self.sets else self.task
 
 
 @dataclass
@@ -119,10 +135,10 @@ def run_unit(row: str, unit: int | str, budget: int | None = None) -> dict[str, 
     trials = [Trial(seed, torch.Generator().manual_seed(seed)) for seed in seeds]
     cells = [_learning(experiment, trial.seed) for trial in trials]
     cell, state = cells[0], side_by_side(cells)
-    chunk = max(STEPS // experiment.task.sample(8, torch.Generator().manual_seed(0)).steps, 1)
+    chunk = experiment.every or max(STEPS // experiment.task.sample(8, torch.Generator().manual_seed(0)).steps, 1)
     running = list(trials)
     while running and time.monotonic() - began < SECONDS:
-        batches = [experiment.task.sample(chunk, trial.generator) for trial in running]
+        batches = [experiment.task_of(trial.seed).sample(chunk, trial.generator) for trial in running]
         steps, lengths = _side_by_side([stream(batch) for batch in batches])
         outputs, after = scan(cell, steps, state)
         for r, (trial, batch) in enumerate(zip(running, batches, strict=True)):
@@ -166,8 +182,9 @@ def _look(
     after: OnlineState,
 ) -> None:
     """Take note of a batch that a trial, row r, has learned from, and of the criteria that it met on the way."""
-    wrong = np.concatenate([trial.wrong, experiment.task.wrong(outputs, batch).numpy()])
-    error = np.concatenate([trial.error, experiment.task.error(outputs, batch).numpy()])
+    task = experiment.task_of(trial.seed)
+    wrong = np.concatenate([trial.wrong, task.wrong(outputs, batch).numpy()])
+    error = np.concatenate([trial.error, task.error(outputs, batch).numpy()])
     old = len(trial.wrong)
     for name, criterion in experiment.criteria.items():
         if name in trial.met:
@@ -187,10 +204,15 @@ def _look(
         else:
             done = batch.size
             parameters = {key: value[r] for key, value in after.parameters.items()}
-            figures = _tested(experiment, cell.network, parameters, stop.sequences, 1)
-            if figures["wrong"] > stop.wrong or not figures["error"] < stop.error:
-                break
-        figures = _tested(experiment, cell.network, parameters, TESTED, 2)
+            if isinstance(stop, OnSets):
+                assert isinstance(task, EmbeddedReber)
+                if any(task.wrong(_answers(cell.network, parameters, one), one).any() for one in (task.training, task.test)):
+                    break
+            else:
+                figures = _tested(task, cell.network, parameters, stop.sequences, 1, most=stop.wrong)
+                if figures["wrong"] > stop.wrong or not figures["error"] < stop.error:
+                    break
+        figures = _tested(task, cell.network, parameters, TESTED, 2)
         trial.met[name] = {
             "sequences": trial.sequences + done,
             f"wrong of {TESTED}": figures["wrong"],
@@ -215,18 +237,27 @@ def first_met(wrong: np.ndarray, error: np.ndarray, stop: Recent, start: int) ->
     return int(ends[met.argmax()]) if met.any() else None
 
 
-def _tested(experiment: Experiment, network: Cell, parameters: dict[str, Tensor], sequences: int, seed: int) -> dict[str, float]:
-    """Of fresh sequences: how many are wrong, their mean error, their mean squared error."""
-    task, generator = experiment.task, torch.Generator().manual_seed(2**40 + seed)  # no trial's own
-    wrong, error, squared = 0, 0.0, 0.0
-    for first in range(0, sequences, 256):
-        batch = task.sample(min(256, sequences - first), generator)
-        outputs = functional_call(_Scanned(network), {f"network.{name}": value for name, value in parameters.items()}, (batch,))
+def _tested(
+    task: LagTask, network: Cell, parameters: dict[str, Tensor], sequences: int, seed: int, most: int | None = None
+) -> dict[str, float]:
+    """Of fresh sequences: how many are wrong, their mean error, their mean squared error. Ends once more than `most` are wrong."""
+    generator = torch.Generator().manual_seed(2**40 + seed)  # no trial's own
+    wrong, error, squared, first = 0, 0.0, 0.0, 0
+    at_once = max(1, min(256, LARGEST // task.sample(1, torch.Generator().manual_seed(0)).inputs.numel()))
+    while first < sequences and (most is None or wrong <= most):
+        batch = task.sample(min(at_once, sequences - first), generator)
+        first += batch.size
+        outputs = _answers(network, parameters, batch)
         distances = task.distances(outputs, batch)
         wrong += int(task.wrong(outputs, batch).sum())
         error += float(task.error(outputs, batch).sum())
         squared += float((distances.square().sum((0, 2)) / (batch.mask.sum(0) * task.output_size)).sum())
-    return {"wrong": wrong, "error": error / sequences, "squared": squared / sequences}
+    return {"wrong": wrong, "error": error / first, "squared": squared / first}
+
+
+def _answers(network: Cell, parameters: dict[str, Tensor], batch: Batch) -> Tensor:
+    """The network's outputs (T, B, K) with these weights."""
+    return functional_call(_Scanned(network), {f"network.{name}": value for name, value in parameters.items()}, (batch,))
 
 
 class _Scanned(torch.nn.Module):
@@ -321,7 +352,65 @@ def _temporal_order(
     )
 
 
+def _reber(blocks: int, size: int, rate: float, sequences: float, solved: float = 100) -> Experiment:
+    sets = tuple(EmbeddedReber(pair) for pair in range(3))
+    return Experiment(
+        sets[0],
+        lambda: LSTM1997(7, 7, blocks=blocks, block_size=size, biases="gates", out_bias=range(-1, -blocks - 1, -1), bound=0.2),
+        rate=rate,
+        criteria={"": Criterion(OnSets(), sequences, solved=solved)},
+        trials=30,
+        sets=sets,
+        every=100,
+        deviations=(
+            "Looked at every 100 strings; the paper does not say how often.",
+            "The 512 strings of a pair are all different.",
+        ),
+    )
+
+
+def _lag(variant: Any, sequences: float) -> Experiment:
+    return Experiment(
+        LongLag(100, variant),
+        lambda: LSTM1997(101, 101, blocks=1, biases="none", simple=True, bound=0.2),
+        rate=1.0,
+        criteria={"": Criterion(OnFresh(sequences=10_000), sequences)},
+        trials=18,
+        every=100,
+        deviations=("Looked at every 100 sequences; the paper does not say how often.",),
+    )
+
+
+def _very_long_lag(q: int, p: int, sequences: float) -> Experiment:
+    every = max(10, min(500, 40_000_000 // (20 * q * p)))  # a chunk of all trials fits in memory
+    return Experiment(
+        VeryLongLag(q, p),
+        lambda: LSTM1997(p + 4, 2, blocks=2, biases="none", bound=0.2),
+        rate=0.01,
+        criteria={"": Criterion(OnFresh(sequences=10_000), sequences)},
+        trials=20,
+        every=every,
+        deviations=(f"Looked at every {every} sequences; the paper does not say how often.",),
+    )
+
+
 EXPERIMENTS: dict[str, Experiment] = {
+    "1-4x1-0.1": _reber(4, 1, 0.1, 39_740),
+    "1-3x2-0.1": _reber(3, 2, 0.1, 21_730),
+    "1-3x2-0.2": _reber(3, 2, 0.2, 14_060, solved=97),
+    "1-4x1-0.5": _reber(4, 1, 0.5, 9_500, solved=97),
+    "1-3x2-0.5": _reber(3, 2, 0.5, 8_440),
+    "2a": _lag("2a", 5_040),
+    "2b": _lag("2b", 5_680),
+    "2c-50-50": _very_long_lag(50, 50, 30_000),
+    "2c-100-100": _very_long_lag(100, 100, 31_000),
+    "2c-200-200": _very_long_lag(200, 200, 33_000),
+    "2c-500-500": _very_long_lag(500, 500, 38_000),
+    "2c-1000-1000": _very_long_lag(1000, 1000, 49_000),
+    "2c-1000-500": _very_long_lag(1000, 500, 49_000),
+    "2c-1000-200": _very_long_lag(1000, 200, 75_000),
+    "2c-1000-100": _very_long_lag(1000, 100, 135_000),
+    "2c-1000-50": _very_long_lag(1000, 50, 203_000),
     "3a-100-3": _two_sequences("3a", 100, 3, 27_380, 39_850, 0.000195),
     "3a-100-1": _two_sequences("3a", 100, 1, 58_370, 64_330, 0.000117),
     "3a-1000-3": _two_sequences("3a", 1000, 3, 446_850, 452_460, 0.000078),
@@ -343,7 +432,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "6a": _temporal_order(2, (-2, -4), 0.5, 31_390, 1, 20),
     "6b": _temporal_order(3, (-2, -4, -6), 0.1, 571_100, 2, 10),
 }
-"""Rows of the paper's tables: the experiment's number, and after it T and N where there are several."""
+"""Rows of the paper's tables: the experiment's number, and after it what tells several apart: blocks x size and rate in 1,
+q and p in 2c, T and N in 3, T in 4."""
 
 
 def _row(name: str, experiment: Experiment) -> Row:
@@ -351,9 +441,13 @@ def _row(name: str, experiment: Experiment) -> Row:
     goals: list[Goal] = []
     for criterion, paper in experiment.criteria.items():
         suffix = f" ({criterion})" if len(experiment.criteria) > 1 else ""
-        claims += [Claim(f"solved{suffix}", 100, "%", PAPER), Claim(f"sequences{suffix}", paper.sequences, "sequences", PAPER)]
+        claims += [
+            Claim(f"solved{suffix}", paper.solved, "%", PAPER),
+            Claim(f"sequences{suffix}", paper.sequences, "sequences", PAPER),
+        ]
         goals += [
-            Goal(f"solved{suffix}", "%", at_least=100),
+            # 97 % of 30 trials are 29.
+            Goal(f"solved{suffix}", "%", at_least=100 if paper.solved == 100 else 100 * 29 / 30 - 0.001),
             Goal(f"sequences{suffix}", "sequences", at_most=1.5 * paper.sequences),
         ]
         if paper.wrong is not None:

@@ -7,11 +7,14 @@ from carousel.tasks.adding import Adding
 from carousel.tasks.associative_recall import AssociativeRecall
 from carousel.tasks.copy import Copy
 from carousel.tasks.dynamic_ngrams import DynamicNGrams
+from carousel.tasks.long_lag import LongLag
 from carousel.tasks.multiplication import Multiplication
 from carousel.tasks.priority_sort import PrioritySort
+from carousel.tasks.reber import EmbeddedReber
 from carousel.tasks.repeat_copy import RepeatCopy
 from carousel.tasks.temporal_order import TemporalOrder
 from carousel.tasks.two_sequences import TwoSequences
+from carousel.tasks.very_long_lag import VeryLongLag
 
 __all__ = [
     "TASKS",
@@ -19,11 +22,14 @@ __all__ = [
     "AssociativeRecall",
     "Copy",
     "DynamicNGrams",
+    "EmbeddedReber",
+    "LongLag",
     "Multiplication",
     "PrioritySort",
     "RepeatCopy",
     "TemporalOrder",
     "TwoSequences",
+    "VeryLongLag",
 ]
 
 TASKS: dict[str, type[Task]] = {
@@ -32,6 +38,9 @@ TASKS: dict[str, type[Task]] = {
     "associative-recall": AssociativeRecall,
     "dynamic-n-grams": DynamicNGrams,
     "priority-sort": PrioritySort,
+    "embedded-reber": EmbeddedReber,
+    "long-lag": LongLag,
+    "very-long-lag": VeryLongLag,
     "two-sequences": TwoSequences,
     "adding": Adding,
     "multiplication": Multiplication,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from carousel.batch import Batch
 from carousel.errors import InputError
@@ -105,4 +104,4 @@ def answered_at_the_end(inputs: Tensor, target: Tensor, lengths: Tensor) -> Batc
 
 def one_hot(symbols: Tensor, size: int) -> Tensor:
     """(..., size) in the default dtype, a one at each symbol's place."""
-    return F.one_hot(symbols, size).to(torch.get_default_dtype())
+    return torch.zeros(*symbols.shape, size).scatter_(-1, symbols[..., None], 1)
