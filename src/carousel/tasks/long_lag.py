@@ -10,14 +10,18 @@ every step the next symbol is to be told.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from carousel.batch import Batch
 from carousel.errors import InputError
+from carousel.tasks.drawing import WIDTH, strips
 from carousel.tasks.lag import LagTask, one_hot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Variant = Literal["2a", "2b"]
 
@@ -62,3 +66,14 @@ class LongLag(LagTask):
         if self.variant == "2a":
             return super().wrong(outputs, batch)
         return self.distances(outputs, batch)[-1].amax(1) > self.tolerance
+
+    def draw(self, batch: Batch, outputs: Any = None) -> Figure:
+        """The first sequence over time, a row a symbol with x and y at the bottom: input, target and, with outputs, the answer."""
+        from matplotlib.figure import Figure
+
+        column = {"input": batch.inputs[:, 0].numpy(), "target": batch.targets[:, 0].numpy()}
+        if outputs is not None:
+            column["output"] = outputs[:, 0].detach().cpu().numpy()
+        figure = Figure(figsize=(WIDTH, 1 + 2 * len(column)), layout="constrained")
+        strips(figure, [column])
+        return figure
