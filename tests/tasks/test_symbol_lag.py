@@ -16,7 +16,7 @@ INNER = r"B(?:TS*X(?:S|XT*V(?:PXT*V)*(?:PS|V))|PT*V(?:PXT*V)*(?:PS|V))E"
 
 def told(batch, b):
     steps = int(batch.lengths[b])
-    letters = batch.inputs[:steps, b].argmax(1).tolist() + [int(batch.targets[steps - 1, b].argmax())]
+    letters = [*batch.inputs[:steps, b].argmax(1).tolist(), int(batch.targets[steps - 1, b].argmax())]
     return "".join(SYMBOLS[n] for n in letters)
 
 
