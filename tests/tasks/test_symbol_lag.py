@@ -36,7 +36,8 @@ def test_sets_are_disjoint_and_samples_are_of_the_training_set():
     test = {told(task.test, b) for b in range(256)}
     assert len(training) == len(test) == 256
     assert not training & test
-    assert training != {told(EmbeddedReber(2).training, b) for b in range(256)}
+    other = EmbeddedReber(2).training
+    assert training != {told(other, b) for b in range(256)}
     batch = task.sample(500, torch.Generator().manual_seed(0))
     assert {told(batch, b) for b in range(500)} <= training
 
