@@ -5,11 +5,13 @@ from carousel.learn.finite import Diverged
 from carousel.learn.learner import Learner, objective
 from carousel.learn.online import OnlineCell, OnlineState, OnlineStep, as_batch, half_squared_error, side_by_side, stream
 from carousel.learn.optimizers import OPTIMIZERS, GravesRMSprop, optimizer_by_name
+from carousel.learn.rtrl import RTRL
 from carousel.learn.truncated1997 import Truncated1997
 
 __all__ = [
     "BPTT",
     "OPTIMIZERS",
+    "RTRL",
     "Diverged",
     "GravesRMSprop",
     "Learner",

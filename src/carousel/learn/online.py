@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.utils import _pytree as pytree
 
@@ -67,9 +67,11 @@ class OnlineCell(Cell):
         super().__init__()
         if network.training and network.noise_shapes():
             raise InputError(f"{type(self).__name__}: expected a network without noise, got {type(network).__name__}; call .eval()")
+        if next(network.parameters(), None) is None:
+            raise InputError(f"{type(self).__name__}: expected a network with parameters, {type(network).__name__} has none")
         self.network, self.loss, self.rate, self.every = network, loss, rate, every
 
-    def first_traces(self) -> Any:
+    def first_traces(self, parameters: Parameters) -> Any:
         """The rule's memory before a sequence's first step."""
         raise NotImplementedError
 
@@ -81,13 +83,12 @@ class OnlineCell(Cell):
         parameters = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
         one = next(iter(parameters.values()))
         gradient = {} if self.every == "step" else _zeros(parameters)
-        return OnlineState(
-            parameters, one.new_tensor(self.rate), _plain(self.network.initial_state()), self.first_traces(), gradient
-        )
+        start = _plain(self.network.initial_state())
+        return OnlineState(parameters, one.new_tensor(self.rate), start, _plain(self.first_traces(parameters)), gradient)
 
     def step(self, x: OnlineStep, state: OnlineState) -> tuple[Any, OnlineState]:
-        start = _plain(self.network.initial_state())
-        network, traces = _where(x.first, (start, self.first_traces()), (state.network, state.traces))
+        begun = initial_state(self.network, state.parameters), self.first_traces(state.parameters)
+        network, traces = _where(x.first, begun, (state.network, state.traces))
         # A target that does not count may be anything, NaN included.
         target = pytree.tree_map(lambda leaf: torch.where(x.counts, leaf, 0.0) if leaf.is_floating_point() else leaf, x.target)
         y, network, traces, found = self.learn(state.parameters, x._replace(target=target), network, traces)
@@ -149,6 +150,44 @@ class OnlineRule(Learner):
             for name, parameter in cell.named_parameters():
                 parameter.copy_(final.parameters[name][0])
         return value, outputs, None
+
+
+def initial_state(network: Cell, parameters: Parameters) -> State:
+    """The network's initial state with these parameters in the place of its own."""
+    given = {f"network.{name}": value for name, value in parameters.items()}
+    return torch.func.functional_call(_InitialState(network), given, ())
+
+
+def learns_its_start(network: Cell) -> bool:
+    with torch.enable_grad():
+        return any(leaf.requires_grad for leaf in pytree.tree_leaves(network.initial_state()))
+
+
+class _InitialState(nn.Module):
+    def __init__(self, network: Cell) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self) -> State:
+        return self.network.initial_state()
+
+
+def entries(state: State, marked: Sequence[bool]) -> Tensor:
+    """s (n,): the entries of the marked leaves of a state, one after the other."""
+    parts = [leaf.reshape(-1) for leaf, mark in zip(pytree.tree_leaves(state), marked, strict=True) if mark]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def with_entries(state: State, marked: Sequence[bool], s: Tensor) -> State:
+    """The state with s in it, as `entries` orders it."""
+    leaves, spec = pytree.tree_flatten(state)
+    first = 0
+    for number, mark in enumerate(marked):
+        if mark:
+            size, shape = leaves[number].numel(), leaves[number].shape
+            leaves[number] = (s if size == len(s) else s[first : first + size]).reshape(shape)
+            first += size
+    return pytree.tree_unflatten(leaves, spec)
 
 
 def stream(batch: Batch) -> OnlineStep:

@@ -21,16 +21,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jacrev, vjp
+from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, Stack, State
 from carousel.errors import InputError
 from carousel.learn.learner import StepLoss
-from carousel.learn.online import Every, OnlineCell, OnlineRule, OnlineStep, Parameters
-
-DRAWS = 3
-"""Random places at which a network's derivatives are looked at for those that are always zero."""
+from carousel.learn.online import Every, OnlineCell, OnlineRule, OnlineStep, Parameters, entries, learns_its_start, with_entries
+from carousel.learn.sparsity import colouring, dependences
 
 
 @dataclass(frozen=True)
@@ -51,30 +49,31 @@ class _Truncated(OnlineCell):
     def __init__(self, network: Cell, loss: StepLoss, rate: float, every: Every) -> None:
         super().__init__(network, loss, rate, every)
         self.carried = tuple(_carried(network, network.initial_state()))
+        if learns_its_start(network):
+            raise InputError(f"Truncated1997: expected a fixed initial state, {type(network).__name__} learns its own")
         if not any(self.carried):
             raise InputError(f"Truncated1997: {type(network).__name__} names no state that carries error (Cell.carries)")
         colours, owners = _colours(network, self.carried)
         self.owned = tuple(tuple(owner) for owner in owners)
         for number, (colour, owner) in enumerate(zip(colours, owners, strict=True)):
             self.register_buffer(f"colour{number}", colour)
-            for name, entries in owner.items():
-                self.register_buffer(_buffer(number, name), entries)
+            for name, rows in owner.items():
+                self.register_buffer(_buffer(number, name), rows)
 
-    def first_traces(self) -> list[Parameters]:
-        parameters = dict(self.network.named_parameters())
+    def first_traces(self, parameters: Parameters) -> list[Parameters]:
         return [{name: torch.zeros_like(parameters[name]) for name in names} for names in self.owned]
 
     def learn(
         self, parameters: Parameters, x: OnlineStep, network: State, traces: list[Parameters]
     ) -> tuple[Any, State, list[Parameters], Parameters]:
         def loss(parameters: Parameters, s: Tensor) -> tuple[Tensor, tuple[Any, State]]:
-            y, after = functional_call(self.network, parameters, (x.input, _with(network, self.carried, s)))
+            y, after = functional_call(self.network, parameters, (x.input, with_entries(network, self.carried, s)))
             return self.loss(y, x.target), (y, after)
 
         def carry(parameters: Parameters, s: Tensor) -> Tensor:
-            return _of(loss(parameters, s)[1][1], self.carried)
+            return entries(loss(parameters, s)[1][1], self.carried)
 
-        before = _of(network, self.carried)
+        before = entries(network, self.carried)
         value, pull, (y, after) = vjp(loss, parameters, before, has_aux=True)  # type: ignore[misc]
         found, error = pull(torch.ones_like(value))
         _, pull_carry = vjp(carry, parameters, before)  # type: ignore[misc]
@@ -94,9 +93,9 @@ def _buffer(colour: int, name: str) -> str:
     return f"owner{colour}_{name.replace('.', '_')}"
 
 
-def _rows(entries: Tensor, owner: Tensor, like: Tensor) -> Tensor:
+def _rows(values: Tensor, owner: Tensor, like: Tensor) -> Tensor:
     """The entry of s that owns each row of a parameter, along that parameter's other axes."""
-    return entries.index_select(0, owner).reshape(-1, *(1,) * (like.dim() - 1))
+    return values.index_select(0, owner).reshape(-1, *(1,) * (like.dim() - 1))
 
 
 def _carried(cell: Cell, state: State) -> list[bool]:
@@ -106,24 +105,6 @@ def _carried(cell: Cell, state: State) -> list[bool]:
     if not cell.carries:
         return [False] * len(pytree.tree_leaves(state))
     return [field in cell.carries for field in state._fields]
-
-
-def _of(state: State, carried: tuple[bool, ...]) -> Tensor:
-    """s (m,): the entries that carry error, one after the other."""
-    parts = [leaf.reshape(-1) for leaf, mark in zip(pytree.tree_leaves(state), carried, strict=True) if mark]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _with(state: State, carried: tuple[bool, ...], s: Tensor) -> State:
-    """The state with s in it."""
-    leaves, spec = pytree.tree_flatten(state)
-    first = 0
-    for number, mark in enumerate(carried):
-        if mark:
-            size, shape = leaves[number].numel(), leaves[number].shape
-            leaves[number] = (s if size == len(s) else s[first : first + size]).reshape(shape)
-            first += size
-    return pytree.tree_unflatten(leaves, spec)
 
 
 def _colours(network: Cell, carried: tuple[bool, ...]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
@@ -136,23 +117,14 @@ def _colours(network: Cell, carried: tuple[bool, ...]) -> tuple[list[Tensor], li
     if network.input_size is None:
         raise InputError(f"{who}: expected a network whose input is a vector")
     parameters: Parameters = dict(network.named_parameters())
-    slopes, patterns = _dependences(network, carried, parameters)
+    slopes, patterns = dependences(network, carried, parameters)
     m = len(slopes)
     for row, column in (slopes & ~torch.eye(m, dtype=torch.bool)).nonzero().tolist():
         raise InputError(
             f"{who}: entry {row} of the state that carries error depends on entry {column} of it at the step before; "
             "the rule's forward form needs entries that depend on themselves alone"
         )
-    of_all = torch.cat([pattern.flatten(1) for pattern in patterns.values()], 1).double()
-    together = of_all @ of_all.T > 0
-    colours: list[list[int]] = []
-    for entry in range(m):
-        for colour in colours:
-            if not together[entry, colour].any():
-                colour.append(entry)
-                break
-        else:
-            colours.append([entry])
+    colours = colouring(patterns)
     one = next(iter(parameters.values()))
     marks = [one.new_zeros(m) for _ in colours]
     owners: list[dict[str, Tensor]] = []
@@ -167,26 +139,3 @@ def _colours(network: Cell, carried: tuple[bool, ...]) -> tuple[list[Tensor], li
                 raise InputError(f"{who}: one row of parameter {name} holds weights of several entries of the carried state")
             owners[-1][name] = torch.tensor(colour)[rows.long().argmax(0)]
     return marks, owners
-
-
-def _dependences(network: Cell, carried: tuple[bool, ...], parameters: Parameters) -> tuple[Tensor, Parameters]:
-    """Where ds/ds' (m, m) and, by name, ds/dw (m, ...) are not always zero."""
-
-    def carry(parameters: Parameters, s: Tensor, x: Tensor, state: State) -> Tensor:
-        return _of(functional_call(network, parameters, (x, _with(state, carried, s)))[1], carried)
-
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(leaf: Tensor) -> Tensor:
-        return torch.randn(leaf.shape, generator=generator, dtype=torch.float64).to(leaf)
-
-    slopes: Any = 0
-    patterns: dict[str, Any] = dict.fromkeys(parameters, 0)
-    for _ in range(DRAWS):
-        weights = {name: drawn(parameter) for name, parameter in parameters.items()}
-        state = pytree.tree_map(drawn, network.initial_state())
-        x = drawn(next(iter(weights.values())).new_empty(network.input_size or 0))
-        of_weights, of_s = jacrev(carry, argnums=(0, 1))(weights, _of(state, carried), x, state)
-        slopes = slopes + of_s.detach().abs()
-        patterns = {name: patterns[name] + of_weights[name].detach().abs() for name in patterns}
-    return slopes > 0, {name: pattern > 0 for name, pattern in patterns.items()}
