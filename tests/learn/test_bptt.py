@@ -105,7 +105,51 @@ def test_clipping_by_value_and_by_norm() -> None:
     assert float(norm) == pytest.approx(0.05, rel=1e-3)
 
 
-@pytest.mark.parametrize("option", ["window", "clip_norm", "clip_value"])
+def test_every_makes_updates_more_often_than_windows_are_long() -> None:
+    """With a rate of nearly nothing, the last gradient is that of the last 2 steps, through 4, by hand."""
+    given, cell = batch(steps=8), network()
+    given = Batch(given.inputs, given.targets, torch.ones_like(given.mask), torch.full_like(given.lengths, 8))
+    optimizer = torch.optim.SGD(cell.parameters(), 1e-30)
+    loss, outputs, state = BPTT(window=4, every=2).train_on(cell, given, RunningMean().loss, optimizer)
+    whole, final = scan(cell, given.inputs)
+    torch.testing.assert_close(outputs, whole.detach())
+    torch.testing.assert_close(state, torch.utils._pytree.tree_map(torch.Tensor.detach, final))
+    torch.testing.assert_close(loss, objective(whole, given, RunningMean().loss).detach())
+
+    _, state = scan(cell, given.inputs[:4])
+    state = torch.utils._pytree.tree_map(torch.Tensor.detach, state)
+    outputs, _ = scan(cell, given.inputs[4:], state)
+    value = objective(outputs[2:], given.window(6, 8), RunningMean().loss)
+    for expected, got in zip(torch.autograd.grad(value, list(cell.parameters())), gradients(cell), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_every_counts_its_updates() -> None:
+    given = batch()
+    updates = []
+    for every in (1, 3, None):
+        cell = network()
+        optimizer = torch.optim.SGD(cell.parameters(), 0.1)
+        optimizer.register_step_post_hook(lambda *_, every=every: updates.append(every))
+        BPTT(window=3, every=every).train_on(cell, given, RunningMean().loss, optimizer)
+    counted = given.mask.any(1)
+    assert updates.count(1) == int(counted.sum())
+    assert updates.count(3) == updates.count(None) == sum(bool(counted[start : start + 3].any()) for start in range(0, 9, 3))
+
+
+def test_every_as_long_as_the_window_is_a_window() -> None:
+    given = batch()
+    (one, _), (other, _) = trained(BPTT(window=3), given), trained(BPTT(window=3, every=3), given)
+    assert all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("options", [{"every": 2}, {"window": 3, "every": 2}, {"window": 2, "every": 4}])
+def test_every_must_divide_the_window(options: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=f"expected every to divide a window of whole steps, got every={options['every']}"):
+        BPTT(**options)
+
+
+@pytest.mark.parametrize("option", ["window", "every", "clip_norm", "clip_value"])
 def test_options_below_one_are_refused(option: str) -> None:
     with pytest.raises(InputError, match=f"expected {option} above 0"):
         BPTT(**{option: 0})

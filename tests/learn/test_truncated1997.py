@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from carousel import Batch, Cell, Stack, scan
-from carousel.cells import GRU, LSTM, LSTM1997
+from carousel.cells import GRU, LSTM, LSTM1997, LearnedStart
 from carousel.cells.lstm1997 import LSTM1997State
 from carousel.errors import InputError
 from carousel.learn import BPTT, Diverged, Truncated1997, half_squared_error, objective, side_by_side, stream
@@ -173,6 +173,7 @@ def test_a_network_at_rate_zero_stays() -> None:
         (GRU(I, 3), "GRU names no state that carries error"),
         (Stack(LSTM(I, 3), LSTM(3, 3)), "depends on entry 0 of it at the step before"),
         (LSTM(I, 3, zoneout_c=0.5), "expected a network without noise, got LSTM"),
+        (LearnedStart(LSTM(I, 3)), "expected a fixed initial state, LearnedStart learns its own"),
     ],
 )
 def test_networks_without_a_forward_form_are_refused(cell: Cell, told: str) -> None:

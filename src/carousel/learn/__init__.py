@@ -7,6 +7,7 @@ from carousel.learn.online import OnlineCell, OnlineState, OnlineStep, as_batch,
 from carousel.learn.optimizers import OPTIMIZERS, GravesRMSprop, optimizer_by_name
 from carousel.learn.rtrl import RTRL
 from carousel.learn.truncated1997 import Truncated1997
+from carousel.learn.weight_guessing import Guess, WeightGuessing
 
 __all__ = [
     "BPTT",
@@ -14,11 +15,13 @@ __all__ = [
     "RTRL",
     "Diverged",
     "GravesRMSprop",
+    "Guess",
     "Learner",
     "OnlineCell",
     "OnlineState",
     "OnlineStep",
     "Truncated1997",
+    "WeightGuessing",
     "as_batch",
     "half_squared_error",
     "objective",

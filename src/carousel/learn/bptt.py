@@ -30,20 +30,33 @@ class BPTT(Learner):
                      h steps; the state is carried from one to the next, the error is not, and there is
                      an update a window (windows without a step that counts make none). The noise that a
                      cell draws once a sequence is drawn once a window.
+        every:       None: an update every `window` steps, as above. h': an update every h' steps, for the loss of
+                     these h' steps, whose error goes back through h steps, BPTT(h; h') of Williams & Peng. The
+                     steps before the last h' are run again, from the state that was there, with the weights of now.
         clip_norm:   scale the gradient down to this norm, all parameters together.
         clip_value:  clip every entry of the gradient to [-clip_value, clip_value], before clip_norm.
     """
 
     window: int | None = None
+    every: int | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("window", self.window), ("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):
+        for name, value in (
+            ("window", self.window),
+            ("every", self.every),
+            ("clip_norm", self.clip_norm),
+            ("clip_value", self.clip_value),
+        ):
             if value is not None and not value > 0:
                 raise InputError(f"BPTT: expected {name} above 0 or None, got {value}")
         if self.window is not None and not isinstance(self.window, int):
             raise InputError(f"BPTT: expected window in whole steps or None, got {self.window}")
+        if self.every is not None and (not isinstance(self.every, int) or self.window is None or self.window % self.every):
+            raise InputError(
+                f"BPTT: expected every to divide a window of whole steps, got every={self.every}, window={self.window}"
+            )
 
     def train_on(
         self,
@@ -55,25 +68,30 @@ class BPTT(Learner):
         state: State = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Any, State]:
-        steps = self.window or max(batch.steps, 1)
+        steps = self.every or self.window or max(batch.steps, 1)
+        reach = (self.window or steps) // steps  # blocks that the error goes through
+        states = [state]  # before each of the last blocks, the one to come among them
         parts, values = [], []
         for start in range(0, max(batch.steps, 1), steps):
-            part = batch.window(start, start + steps)
-            before, drawn = state, None if generator is None else generator.get_state()
-            outputs, state = scan(cell, part.inputs, state, lengths=part.lengths, generator=generator)
+            states = states[-reach:]
+            begin = start - (len(states) - 1) * steps
+            seen, part = batch.window(begin, start + steps), batch.window(start, start + steps)
+            drawn = None if generator is None else generator.get_state()
+            outputs, state = scan(cell, seen.inputs, states[0], lengths=seen.lengths, generator=generator)
+            outputs = pytree.tree_map(lambda leaf, again=start - begin: leaf[again:], outputs)
             value = objective(outputs, part, loss)
-            check_loss(value, cell, part, loss, state=before, drawn=drawn, start=start)
+            check_loss(value, cell, seen, loss, state=states[0], drawn=drawn, start=begin)
             if part.mask.any():
                 optimizer.zero_grad()
                 value.backward()
                 check_gradients(cell)
                 self._clip(cell)
                 optimizer.step()
-            state = _detached(state)
+            states.append(_detached(state))
             parts.append(_detached(outputs))
             values.append(value.detach())
         outputs = pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts)
-        return torch.stack(values).sum(), outputs, state
+        return torch.stack(values).sum(), outputs, states[-1]
 
     def _clip(self, cell: Cell) -> None:
         if self.clip_value is not None:

@@ -79,6 +79,8 @@ class RTRL(OnlineRule):
 class _Forward(OnlineCell):
     """What the exact rule and its approximation share: the derivatives of one step."""
 
+    units: Tensor
+
     def __init__(self, network: Cell, loss: StepLoss, rate: float, every: Every) -> None:
         super().__init__(network, loss, rate, every)
         state = network.initial_state()
@@ -162,7 +164,7 @@ class _SnAp1(_Forward):
             raise InputError(f"RTRL: SnAp-1 expects a network whose input is a vector, got {type(network).__name__}")
         if learns_its_start(network):
             raise InputError(f"RTRL: SnAp-1 expects a fixed initial state; that of {type(network).__name__} is learned")
-        parameters = dict(network.named_parameters())
+        parameters: Parameters = dict(network.named_parameters())
         _, patterns = dependences(network, self.marked, parameters)
         reach = torch.cat([pattern.flatten(1) for pattern in patterns.values()], 1)  # (n, |w|)
         groups = colouring(patterns)
