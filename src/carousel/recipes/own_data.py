@@ -114,8 +114,20 @@ CASES: dict[str, Case] = {
     "shakespeare": Case(
         job="language",
         file="tinyshakespeare/input.txt.gz",
-        options={"hidden": 384, "rate": 0.002, "sequences": 64_000, "evaluate_every": 3_200},
+        options={
+            "hidden": 384,
+            "length": 128,
+            "dropout": 0.3,
+            "rate": 0.004,
+            "decay": True,
+            "sequences": 100_000,
+            "evaluate_every": 4_000,
+        },
         goals=(Goal("bits/character", "bits", at_most=2.3),),
+        deviations=(
+            "A seed is trained on one thread here; the command line takes both cores. Chosen when two other settings were known: "
+            "without dropout and decay, 64,000 sequences of 100: 2.465 bits; with dropout 0.2 and decay, 80,000 of 128: 2.394.",
+        ),
     ),
 }
 
