@@ -181,7 +181,7 @@ def kept_sensitivities(cell: Cell, batch: Batch) -> Tensor:
     return gradient
 
 
-@pytest.mark.parametrize("backend", ["eager", "native"])
+@pytest.mark.parametrize("backend", [pytest.param("eager", marks=pytest.mark.long), "native"])
 @pytest.mark.parametrize(("name", "rows"), [("elman", 1), ("lstm", 2), ("lstm1997", None)])
 def test_snap1_keeps_what_one_step_makes(name: str, rows: int | None, backend: str) -> None:
     cell = build(name)

@@ -59,8 +59,13 @@ def plain_sgd(cell: Cell, rate: float) -> torch.optim.SGD:
     return torch.optim.SGD(cell.parameters(), rate)
 
 
-@pytest.mark.parametrize("backend", ["eager", "native"])
-@pytest.mark.parametrize("name", networks())
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *((name, "native") for name in networks()),
+        *(pytest.param(name, "eager", marks=() if name == "blocks" else pytest.mark.long) for name in networks()),
+    ],
+)
 def test_a_sequences_gradient_is_that_of_the_cut_network(name: str, backend: str) -> None:
     given = batch(1)
     cut = Cut(networks()[name])

@@ -45,7 +45,7 @@ def easy(monkeypatch):
         lstm1997._two,
         rate=1.0,
         criteria={
-            "fair": Criterion(Recent(wrong=20, window=100), 500),
+            "fair": Criterion(Recent(wrong=4, window=20), 500),
             "good": Criterion(OnFresh(wrong=0, error=0.2, sequences=64), 1000, 10),
         },
         trials=3,
@@ -78,7 +78,7 @@ def test_a_trial_is_what_it_is_alone_and_stops_at_the_very_sequence(easy):
     optimizer = torch.optim.SGD(network.parameters(), easy.rate)
     chunk = max(500 // easy.task.sample(8, torch.Generator().manual_seed(0)).steps, 1)
     wrong: list[bool] = []
-    while len(wrong) < 100 or sum(wrong[-100:]) > 20:
+    while len(wrong) < 20 or sum(wrong[-20:]) > 4:
         if len(wrong) % chunk == 0:
             batch = easy.task.sample(chunk, generator)
         b = len(wrong) % chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,9 +21,19 @@ DRAWS = 20
 def dependences(network: Cell, marked: Sequence[bool], parameters: Parameters) -> tuple[Tensor, Parameters]:
     """Where the derivatives of a step's s are not always zero: ds/ds' (n, n) and, by parameter's name, ds/dw (n, ...).
 
-    s are the entries of the marked leaves of the state. The derivatives are looked at in random places.
+    s are the entries of the marked leaves of the state. The derivatives are looked at in random places, once for a
+    network and its options: a learner asks again with every batch.
     """
+    options = (repr(network), tuple(marked), next(iter(parameters.values())).dtype)
+    if _found.get(network, (None,))[0] != options:
+        _found[network] = (options, _dependences(network, marked, parameters))
+    return _found[network][1]
 
+
+_found: WeakKeyDictionary[Cell, Any] = WeakKeyDictionary()
+
+
+def _dependences(network: Cell, marked: Sequence[bool], parameters: Parameters) -> tuple[Tensor, Parameters]:
     def carry(parameters: Parameters, s: Tensor, x: Tensor, state: State) -> Tensor:
         return entries(functional_call(network, parameters, (x, with_entries(state, marked, s)))[1], marked)
 
