@@ -163,7 +163,7 @@ def finite(tree):
     return all(leaf.isfinite().all() for leaf in pytree.tree_leaves(tree))
 
 
-@pytest.mark.parametrize("backend", ["eager", "native"])
+@pytest.mark.parametrize("backend", [pytest.param("eager", marks=pytest.mark.long), "native"])
 @pytest.mark.parametrize("controller", ["lstm", "feedforward"])
 def test_extreme_parameters_give_numbers(controller, backend):
     """Large weights, and every head's parameter driven to its ends one after the other: outputs and states stay finite."""

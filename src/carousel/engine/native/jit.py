@@ -61,7 +61,9 @@ def _target_machine() -> llvm.TargetMachine:
 @cache
 def _linker() -> llvm.LLJIT:
     _target_machine()
-    return llvm.create_lljit_compiler()
+    # JITLink lays a library's code and constants side by side. The older linker maps them apart, and ends the process
+    # where a full address space puts more than 2 GiB between them.
+    return llvm.create_lljit_compiler(use_jit_link=True)
 
 
 @cache
