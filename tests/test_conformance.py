@@ -99,6 +99,7 @@ SLOW = ("ntm", "ntm-feedforward", "ntm-read-first")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in CELLS])
+@pytest.mark.parametrize("backend", ["native", pytest.param("eager", marks=pytest.mark.long)])  # eager is slow: make test-long
 def test_gradients_are_finite_differences(name, backend):
     cell = build(name)
     lengths = torch.tensor([3, 0, 2])
