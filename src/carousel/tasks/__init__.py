@@ -5,10 +5,16 @@ from __future__ import annotations
 from carousel.task import Task
 from carousel.tasks.adding import Adding
 from carousel.tasks.associative_recall import AssociativeRecall
+from carousel.tasks.balanced_parentheses import BalancedParentheses
 from carousel.tasks.copy import Copy
+from carousel.tasks.counting import Counting
+from carousel.tasks.delayed_nonmatch import DelayedNonmatch
 from carousel.tasks.dynamic_ngrams import DynamicNGrams
+from carousel.tasks.latch import Latch
 from carousel.tasks.long_lag import LongLag
 from carousel.tasks.multiplication import Multiplication
+from carousel.tasks.parity import Parity
+from carousel.tasks.pipelined_xor import PipelinedXOR
 from carousel.tasks.priority_sort import PrioritySort
 from carousel.tasks.reber import EmbeddedReber
 from carousel.tasks.repeat_copy import RepeatCopy
@@ -20,11 +26,17 @@ __all__ = [
     "TASKS",
     "Adding",
     "AssociativeRecall",
+    "BalancedParentheses",
     "Copy",
+    "Counting",
+    "DelayedNonmatch",
     "DynamicNGrams",
     "EmbeddedReber",
+    "Latch",
     "LongLag",
     "Multiplication",
+    "Parity",
+    "PipelinedXOR",
     "PrioritySort",
     "RepeatCopy",
     "TemporalOrder",
@@ -45,5 +57,11 @@ TASKS: dict[str, type[Task]] = {
     "adding": Adding,
     "multiplication": Multiplication,
     "temporal-order": TemporalOrder,
+    "parity": Parity,
+    "latch": Latch,
+    "counting": Counting,
+    "pipelined-xor": PipelinedXOR,
+    "delayed-nonmatch": DelayedNonmatch,
+    "balanced-parentheses": BalancedParentheses,
 }
 """name -> class; each makes the task of its source when called without arguments."""

@@ -26,11 +26,13 @@ class LagTask(Task):
     Attributes:
         tolerance:  the largest distance from the target of an output that is right.
         channels:   names of the inputs, for the picture.
+        answers:    the smallest and the largest target.
     """
 
     input_size: int
     tolerance: float
     channels: tuple[str, ...]
+    answers: tuple[float, float] = (0.0, 1.0)
 
     def loss(self, y: Tensor, target: Tensor) -> Tensor:
         """sum (target - y)^2 / 2, whose error at unit k is (t_k - y_k) as in the paper."""
@@ -77,19 +79,23 @@ class LagTask(Task):
             below.plot(asked + 1, batch.targets[asked, 0, k], "o", markerfacecolor="none", color=colour, clip_on=False)
             if outputs is not None:
                 below.plot(range(1, steps + 1), outputs[:steps, 0, k].detach(), ".-", markersize=2, linewidth=0.6, color=colour)
-        below.set(xlabel="step", ylabel="target", ylim=(-0.05, 1.05), xlim=(0, steps + 1))
+        low, high = self.answers
+        below.set(xlabel="step", ylabel="target", ylim=(low - 0.05, high + 0.05), xlim=(0, steps + 1))
         return figure
 
 
-def drawn_lengths(who: str, low: int, high: int, B: int, generator: torch.Generator, lengths: dict[str, int]) -> Tensor:
-    """(B,) lengths from low..high, or `length` for every sequence where it is given."""
+def drawn_lengths(
+    who: str, low: int, high: int, B: int, generator: torch.Generator, lengths: dict[str, int], shortest: int | None = None
+) -> Tensor:
+    """(B,) lengths from low..high, or `length` for every sequence where it is given, no less than `shortest` (None: low)."""
+    shortest = low if shortest is None else shortest
     for name in lengths:
         if name != "length":
             raise InputError(f"{who}: no length {name!r}, expected 'length'")
     if "length" not in lengths:
         return torch.randint(low, high + 1, (B,), generator=generator)
-    if lengths["length"] < low:
-        raise InputError(f"{who}: expected length of at least {low}, got {lengths['length']}")
+    if lengths["length"] < shortest:
+        raise InputError(f"{who}: expected length of at least {shortest}, got {lengths['length']}")
     return torch.full((B,), lengths["length"])
 
 
