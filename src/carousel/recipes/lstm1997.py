@@ -123,15 +123,19 @@ class Trial:
 # --- One unit --------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def run_unit(row: str, unit: int | str, budget: int | None = None) -> dict[str, Any]:
     """A group of a row's trials; `budget`: at most so many sequences a trial in place of the recipe's."""
     experiment = EXPERIMENTS[row]
     last = list(experiment.criteria.values())[-1]
-    most = budget or int(TIMES * last.sequences)
+    return run_group(experiment, int(unit), budget or int(TIMES * last.sequences))
+
+
+@torch.no_grad()
+def run_group(experiment: Experiment, group: int, most: int) -> dict[str, Any]:
+    """The trials of one of an experiment's groups, each of at most `most` sequences, as an entry of a row's runs."""
     began = time.monotonic()
     size = experiment.trials // experiment.groups
-    seeds = range(int(unit) * size, (int(unit) + 1) * size)
+    seeds = range(group * size, (group + 1) * size)
     trials = [Trial(seed, torch.Generator().manual_seed(seed)) for seed in seeds]
     cells = [_learning(experiment, trial.seed) for trial in trials]
     cell, state = cells[0], side_by_side(cells)
@@ -147,7 +151,7 @@ def run_unit(row: str, unit: int | str, budget: int | None = None) -> dict[str, 
         going = [r for r, trial in enumerate(running) if len(trial.met) < len(experiment.criteria) and trial.sequences < most]
         running = [running[r] for r in going]
         state = pytree.tree_map(lambda leaf, going=going: leaf[going], after)
-    return _entry(experiment, trials, int(unit), most, time.monotonic() - began)
+    return _entry(experiment, trials, group, most, time.monotonic() - began)
 
 
 def _learning(experiment: Experiment, seed: int) -> OnlineCell:
