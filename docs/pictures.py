@@ -17,7 +17,7 @@ from carousel import Stack, fit, scan
 from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
 from carousel.models import build
-from carousel.recipes import error_flow, lstm1997, ntm2014
+from carousel.recipes import Recipe, error_flow, guessing, lstm1997, ntm2014
 from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH, forecasts
 from carousel.train import Fit
 
@@ -177,11 +177,21 @@ def ntm() -> Figure | None:
     return ntm2014.draw_heads([json.loads(row.read_text())])
 
 
+def recorded(recipe: Recipe) -> list[dict[str, object]]:
+    """The rows that `carousel reproduce` recorded of a recipe."""
+    folder = Path(__file__).parents[1] / "results" / recipe.name
+    rows = [folder / f"{row.name}.json" for row in recipe.rows]
+    return [json.loads(row.read_text()) for row in rows if row.exists()]
+
+
 def published() -> Figure | None:
     """Training sequences of the paper and of what `carousel reproduce lstm1997` recorded."""
-    folder = Path(__file__).parents[1] / "results" / "lstm1997"
-    rows = [folder / f"{row.name}.json" for row in lstm1997.RECIPE.rows]
-    return lstm1997.draw_sequences([json.loads(row.read_text()) for row in rows if row.exists()])
+    return lstm1997.draw_sequences(recorded(lstm1997.RECIPE))
+
+
+def guesses() -> Figure | None:
+    """Trials of the paper and of what `carousel reproduce guessing` recorded."""
+    return guessing.draw_trials(recorded(guessing.RECIPE))
 
 
 PICTURES: dict[str, Callable[[], Figure | None]] = {
@@ -195,6 +205,7 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "demo": demo,
     "ntm": ntm,
     "lstm1997": published,
+    "guessing": guesses,
 }
 
 if __name__ == "__main__":

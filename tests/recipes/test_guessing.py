@@ -132,7 +132,8 @@ def test_a_row_by_its_command(tmp_path, capsys):
 def test_the_picture():
     found = [run_unit("latch-1", seed) for seed in range(3)]
     guessed = {"row": "latch-1", "claims": [{"figure": 6}], "runs": found, "summary": {"solved": {"mean": 100.0}}}
-    limit = {"row": LIMIT, "claims": [], "runs": [run_unit(LIMIT, "rate-1", budget=20)], "summary": {"solved": {"mean": 0.0}}}
+    failed = {"measures": {"solved": 0.0}, "trials": [{"seed": n, "sequences": 300, "met": {}} for n in range(10)]}
+    limit = {"row": LIMIT, "claims": [], "runs": [failed], "summary": {"solved": {"mean": 0.0}}}
     figure = draw_trials([guessed, limit])
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["latch-1", LIMIT]
@@ -141,6 +142,6 @@ def test_the_picture():
     assert list(paper) == [6]
     assert list(every) == [run["measures"]["trials"] for run in found]
     assert list(mean) == [sum(every) / 3]
-    assert len(learned) == 10
+    assert list(learned) == [300] * 10
     assert [text.get_text() for text in axes.texts] == ["100 %", "0 %"]
     assert draw_trials([]) is None
