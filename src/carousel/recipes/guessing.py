@@ -196,12 +196,12 @@ def lstm(rate: float) -> Experiment:
 
 
 def _row(name: str, guessing: Guessing) -> Row:
-    goals = [Goal("solved", "%", at_least=100)]
-    claims = []
-    if guessing.trials is not None:
-        claims.append(Claim("trials", guessing.trials, "trials", PAPER))
-        goals.append(Goal("trials", "trials", at_most=TIMES * guessing.trials))
-    return Row(name, tuple(range(guessing.seeds)), tuple(claims), tuple(goals), guessing.deviations)
+    units = tuple(range(guessing.seeds))
+    if guessing.trials is None:
+        return Row(name, units, deviations=guessing.deviations)
+    claim = Claim("trials", guessing.trials, "trials", PAPER)
+    goals = (Goal("solved", "%", at_least=100), Goal("trials", "trials", at_most=TIMES * guessing.trials))
+    return Row(name, units, (claim,), goals, guessing.deviations)
 
 
 def draw_trials(rows: Sequence[dict[str, Any]]) -> Figure | None:
