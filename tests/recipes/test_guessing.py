@@ -9,7 +9,7 @@ import torch
 from carousel import scan
 from carousel.cli import main
 from carousel.recipes import guessing, load
-from carousel.recipes.guessing import GUESSED, LIMIT, RECIPE, HiddenAndOutput, a1, a2, draw_trials, held_bit, run_unit
+from carousel.recipes.guessing import GUESSED, LIMITS, RECIPE, HiddenAndOutput, a1, a2, draw_trials, held_bit, run_unit
 from carousel.tasks import Latch, Parity
 
 
@@ -99,14 +99,15 @@ def test_a_unit_repeats(row):
         assert failed["measures"] == {"solved": 0}
 
 
-def test_the_limit_of_lstm_in_short():
-    entry = run_unit(LIMIT, "rate-1", budget=20)
+@pytest.mark.parametrize(("limit", "weights"), [("parity-lstm1997", 102), ("delayed-xor-lstm1997", 111)])
+def test_the_limits_of_lstm_in_short(limit, weights):
+    entry = run_unit(limit, "rate-1", budget=20)
     assert entry["seed"] == "rate-1"
     assert entry["measures"] == {"solved": 0}
     assert len(entry["trials"]) == 10
-    experiment = guessing.lstm(0.5)
+    experiment = guessing.lstm(LIMITS[limit], 0.5)
     assert experiment.rate == 0.5
-    assert sum(parameter.numel() for parameter in experiment.network().parameters()) == 102
+    assert sum(parameter.numel() for parameter in experiment.network().parameters()) == weights
 
 
 def test_the_rows():
@@ -116,7 +117,7 @@ def test_the_rows():
     assert rows["parity-a1"].goals[1].at_most == 3 * 2906
     assert len(rows["latch-1"].units) == 40
     assert not rows["parity-a2-tanh"].claims
-    assert rows[LIMIT].goals[0].at_most == 0
+    assert rows["parity-lstm1997"].goals[0].at_most == 0
 
 
 @pytest.mark.long  # starts a process
@@ -133,10 +134,10 @@ def test_the_picture():
     found = [run_unit("latch-1", seed) for seed in range(3)]
     guessed = {"row": "latch-1", "claims": [{"figure": 6}], "runs": found, "summary": {"solved": {"mean": 100.0}}}
     failed = {"measures": {"solved": 0.0}, "trials": [{"seed": n, "sequences": 300, "met": {}} for n in range(10)]}
-    limit = {"row": LIMIT, "claims": [], "runs": [failed], "summary": {"solved": {"mean": 0.0}}}
+    limit = {"row": "parity-lstm1997", "claims": [], "runs": [failed], "summary": {"solved": {"mean": 0.0}}}
     figure = draw_trials([guessed, limit])
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["latch-1", LIMIT]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["latch-1", "parity-lstm1997"]
     assert [line.get_label() for line in axes.lines] == ["paper, mean", "ours, every search", "ours, mean", "not learned by then"]
     paper, every, mean, learned = (line.get_xdata() for line in axes.lines)
     assert list(paper) == [6]

@@ -1,11 +1,11 @@
-"""Parity, latch and counting: samples against their definitions, answers by hand, lengths beyond training."""
+"""Parity, latch, counting and the delayed exclusive or: samples against their definitions, answers by hand."""
 
 import matplotlib.figure
 import pytest
 import torch
 
 from carousel.errors import InputError
-from carousel.tasks import TASKS, Counting, Latch, Parity
+from carousel.tasks import TASKS, Counting, DelayedXOR, Latch, Parity
 
 
 def drawn(task, B=400, seed=0, **lengths):
@@ -17,7 +17,7 @@ def ends(batch):
     return batch.targets[batch.lengths - 1, torch.arange(batch.size), 0]
 
 
-@pytest.mark.parametrize("name", ["parity", "latch", "counting"])
+@pytest.mark.parametrize("name", ["parity", "latch", "counting", "delayed-xor"])
 def test_what_all_have_in_common(name):
     task = TASKS[name]()
     batch, again, other = drawn(task, 40), drawn(task, 40), drawn(task, 40, seed=1)
@@ -109,9 +109,28 @@ def test_counting():
     assert Counting().wrong(outputs, batch).nonzero().tolist() == [[7]]
 
 
+def test_delayed_xor():
+    batch = drawn(DelayedXOR(50), B=1000)
+    assert set(batch.lengths.tolist()) == set(range(50, 56))
+    seen, pairs = [set(), set()], set()
+    for b in range(batch.size):
+        marked = batch.inputs[:, b, 1].nonzero()[:, 0].tolist()
+        assert len(marked) == 2
+        first, second = (int(batch.inputs[t, b, 0]) for t in marked)
+        assert float(ends(batch)[b]) == (first != second)
+        pairs.add((first, second))
+        for place, t in zip(seen, marked, strict=True):
+            place.add(t)
+    assert seen == [set(range(5)), set(range(25, 30))]
+    assert pairs == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+    noise = batch.inputs[:50, :, 0][batch.inputs[:50, :, 1] == 0]
+    assert float(noise.var()) == pytest.approx(0.2, rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: DelayedXOR(9), "DelayedXOR: expected T of at least 10, got 9"),
         (lambda: Parity(-0.1), "Parity: expected noise of at least 0, got -0.1"),
         (lambda: Latch("III"), "Latch: expected variant to be one of I, II, got 'III'"),
         (lambda: Latch("I", -1), "Latch: expected variance of at least 0, got -1"),

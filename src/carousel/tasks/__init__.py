@@ -9,6 +9,7 @@ from carousel.tasks.balanced_parentheses import BalancedParentheses
 from carousel.tasks.copy import Copy
 from carousel.tasks.counting import Counting
 from carousel.tasks.delayed_nonmatch import DelayedNonmatch
+from carousel.tasks.delayed_xor import DelayedXOR
 from carousel.tasks.dynamic_ngrams import DynamicNGrams
 from carousel.tasks.latch import Latch
 from carousel.tasks.long_lag import LongLag
@@ -30,6 +31,7 @@ __all__ = [
     "Copy",
     "Counting",
     "DelayedNonmatch",
+    "DelayedXOR",
     "DynamicNGrams",
     "EmbeddedReber",
     "Latch",
@@ -57,6 +59,7 @@ TASKS: dict[str, type[Task]] = {
     "adding": Adding,
     "multiplication": Multiplication,
     "temporal-order": TemporalOrder,
+    "delayed-xor": DelayedXOR,
     "parity": Parity,
     "latch": Latch,
     "counting": Counting,
