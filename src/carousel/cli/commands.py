@@ -125,7 +125,7 @@ def reproduce(
     from carousel import recipes
     from carousel.recipes.reproduce import reproduce as measure
     from carousel.report.html import write_recipe_report
-    from carousel.report.results import claims_table, recipe_table
+    from carousel.report.results import by_measure, claims_table, recipe_table
 
     if name not in recipes.RECIPES and "/" in name:
         name, row = name.rsplit("/", 1)
@@ -136,7 +136,8 @@ def reproduce(
         same = "the same command without --restart" if restart else "the same command"
         raise KeyboardInterrupt(f"interrupted; the runs that were done are kept, and {same} goes on") from None
     if done.rows:
-        print_table(*recipe_table(done.rows))
+        for group in by_measure(done.rows).values():
+            print_table(*recipe_table(group))
         goals = claims_table([row for row in done.rows if row["claims"] or row["goals"]])
         if goals.rows:
             print()

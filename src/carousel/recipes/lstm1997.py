@@ -325,11 +325,14 @@ def _two_sequences(variant: Any, T: int, N: int, st1: float | None, st2: float, 
     bound = {"3a": 0.01, "3b": 0.04, "3c": 0.015}[variant]
     first = {} if st1 is None else {"ST1": Criterion(OnFresh(wrong=5 if variant == "3b" else 0), st1)}
     second = Criterion(OnFresh(wrong=5 if variant == "3b" else 0, error=bound), st2, fraction * TESTED)
+    every = STEPS // (T + T // 10)
     return Experiment(
         TwoSequences(T, N, variant),
         _two,
         rate=0.1 if variant == "3c" else 1.0,
         criteria={**first, "ST2": second},
+        every=every,
+        deviations=(f"Looked at every {every} sequences; the paper does not say how often.",),
     )
 
 
@@ -455,8 +458,8 @@ def _row(name: str, experiment: Experiment) -> Row:
             Goal(f"sequences{suffix}", "sequences", at_most=1.5 * paper.sequences),
         ]
         if paper.wrong is not None:
-            claims.append(Claim(f"wrong of {TESTED}{suffix}", paper.wrong, "sequences", PAPER))
-            goals.append(Goal(f"wrong of {TESTED}{suffix}", "sequences", at_most=1.2 * paper.wrong + 2))
+            claims.append(Claim(f"wrong of {TESTED}{suffix}", round(paper.wrong, 2), "sequences", PAPER))
+            goals.append(Goal(f"wrong of {TESTED}{suffix}", "sequences", at_most=round(1.2 * paper.wrong + 2, 2)))
     return Row(
         name, units=tuple(range(experiment.groups)), claims=tuple(claims), goals=tuple(goals), deviations=experiment.deviations
     )
@@ -480,17 +483,19 @@ def draw_sequences(rows: Sequence[dict[str, Any]]) -> Figure | None:
     figure = Figure(figsize=(7.2, 0.9 + 0.27 * len(lines)), layout="constrained")
     axes = figure.subplots()
     for n, (_, paper, ours) in enumerate(lines):
-        axes.plot(paper, n, "o", color="black", markerfacecolor="none", label="paper, mean" if n == 0 else None)
+        axes.plot(paper, n, "o", color="black", markerfacecolor="none", label="paper, mean")
         if ours["sequences"] is not None:
             fewest, most = ours[RANGE[0]]["min"], ours[RANGE[1]]["max"]
-            axes.plot([fewest, most], [n, n], color="#0072B2", linewidth=1.5, label="ours, range" if n == 0 else None)
-            axes.plot(ours["sequences"]["mean"], n, "o", color="#0072B2", markersize=4, label="ours, mean" if n == 0 else None)
+            axes.plot([fewest, most], [n, n], color="#0072B2", linewidth=1.5, label="ours, range")
+            axes.plot(ours["sequences"]["mean"], n, "o", color="#0072B2", markersize=4, label="ours, mean")
         axes.annotate(f"{ours['solved']['mean']:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set(xscale="log", xlabel="training sequences", ylim=(len(lines) - 0.5, -0.5))
     axes.set_yticks(range(len(lines)), [name for name, _, _ in lines], fontsize=8)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_title("solved", loc="right", fontsize=8)
     axes.grid(visible=True, axis="x", alpha=0.4)
-    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+    once = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # of each label one
+    figure.legend(once.values(), once.keys(), loc="outside upper left", ncols=3, frameon=False, fontsize=8)
     return figure
 
 

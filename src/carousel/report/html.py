@@ -24,7 +24,7 @@ from carousel.report.compare import Comparison
 from carousel.report.content import Content
 from carousel.report.forecast import absolute_errors, by_step
 from carousel.report.metrics import curves
-from carousel.report.results import Row, claims_table, errors_table, higher_is_better, recipe_table, setting_text
+from carousel.report.results import Row, by_measure, claims_table, errors_table, higher_is_better, recipe_table, setting_text
 
 _PAGES = Environment(loader=PackageLoader("carousel.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 _COMPARISON = "Runs side by side"
@@ -70,9 +70,9 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
             figure = draw(rows)
             if figure is not None:
                 figures[title] = figure, " ".join((draw.__doc__ or "").partition("\n\n")[0].split())
-        for measure in dict.fromkeys(next(iter(row["summary"])) for row in rows):
-            values = {row["row"]: [run["measures"][measure] for run in row["runs"]] for row in rows if measure in row["summary"]}
-            if len(values) > 1:
+        for measure, group in by_measure(rows).items():
+            values = {row["row"]: [run["measures"][measure] for run in row["runs"]] for row in group}
+            if len(values) > 1 and len({value for runs in values.values() for value in runs}) > 1:
                 better = "higher" if higher_is_better(rows, measure) else "lower"
                 caption = f"{measure} of each run (dots) and the mean of a row's runs (bars); {better} is better."
                 figures[f"Spread of {measure}"] = plots.spread(values, colours, _with_unit(rows, measure)), caption
@@ -86,7 +86,7 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
         "recipe.html.j2",
         title=recipe.name,
         recipe=recipe,
-        results=recipe_table(rows),
+        results=[recipe_table(group) for group in by_measure(rows).values()],
         figures=drawn,
         claims=claims_table([row for row in rows if row["claims"] or row["goals"]]),
         deviations=[(row["row"], text) for row in rows for text in row["deviations"]],

@@ -73,6 +73,14 @@ def recipe_table(rows: Sequence[Row]) -> Table:
     return Table(["row", *measures, "runs", "seconds a run"], table, (best,))
 
 
+def by_measure(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows with the same first measure, in their order: what can stand in one table."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(next(iter(row["summary"])), []).append(row)
+    return groups
+
+
 def higher_is_better(rows: Sequence[Row], measure: str) -> bool:
     """Whether some row has a goal that this measure be at least so much; an error is better lower."""
     return any("at_least" in goal for row in rows for goal in row["goals"] if goal["measure"] == measure)
