@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vjp
 from torch.optim import SGD, Optimizer
 from torch.utils import _pytree as pytree
 
@@ -78,6 +79,27 @@ class OnlineCell(Cell):
     def learn(self, parameters: Parameters, x: OnlineStep, network: State, traces: Any) -> tuple[Any, State, Any, Parameters]:
         """(y, next state of the network, next traces, gradient of this step's loss)."""
         raise NotImplementedError
+
+    def derivatives(
+        self, parameters: Parameters, x: OnlineStep, network: State, marked: Sequence[bool]
+    ) -> tuple[Any, State, Parameters, Tensor, Any]:
+        """(y, next state, dE/dw at s' fixed, dE/ds', pull) of one step, s the entries of the marked leaves of the state.
+
+        pull(v) gives v ds/dw by name and v ds/ds'.
+        """
+
+        def loss(parameters: Parameters, s: Tensor) -> tuple[Tensor, tuple[Any, State]]:
+            y, after = functional_call(self.network, parameters, (x.input, with_entries(network, marked, s)))
+            return self.loss(y, x.target), (y, after)
+
+        def carry(parameters: Parameters, s: Tensor) -> Tensor:
+            return entries(loss(parameters, s)[1][1], marked)
+
+        before = entries(network, marked)
+        value, pull_loss, (y, after) = vjp(loss, parameters, before, has_aux=True)  # type: ignore[misc]
+        found, error = pull_loss(torch.ones_like(value))
+        _, pull = vjp(carry, parameters, before)  # type: ignore[misc]
+        return y, after, found, error, pull
 
     def initial_state(self) -> OnlineState:
         parameters = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
@@ -155,15 +177,18 @@ class OnlineRule(Learner):
 def initial_state(network: Cell, parameters: Parameters) -> State:
     """The network's initial state with these parameters in the place of its own."""
     given = {f"network.{name}": value for name, value in parameters.items()}
-    return torch.func.functional_call(_InitialState(network), given, ())
+    return functional_call(_InitialState(network), given, ())
 
 
 def learns_its_start(network: Cell) -> bool:
+    """Whether the network's initial state depends on its parameters."""
     with torch.enable_grad():
         return any(leaf.requires_grad for leaf in pytree.tree_leaves(network.initial_state()))
 
 
 class _InitialState(nn.Module):
+    """A network's initial state as the forward of a module, which is what `functional_call` calls."""
+
     def __init__(self, network: Cell) -> None:
         super().__init__()
         self.network = network

@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jacrev, vjp, vmap
+from torch.func import jacrev, vmap
 from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, State
@@ -40,7 +40,6 @@ from carousel.learn.online import (
     entries,
     initial_state,
     learns_its_start,
-    with_entries,
 )
 from carousel.learn.sparsity import colouring, dependences
 
@@ -77,7 +76,7 @@ class RTRL(OnlineRule):
 
 
 class _Forward(OnlineCell):
-    """What the exact rule and its approximation share: the derivatives of one step."""
+    """What the exact rule and its approximation share: every number of the state carries error."""
 
     units: Tensor
 
@@ -89,22 +88,6 @@ class _Forward(OnlineCell):
             raise InputError(f"RTRL: expected a network with a state of floating point, {type(network).__name__} has none")
         s = entries(state, self.marked)
         self.register_buffer("units", torch.eye(len(s), dtype=s.dtype, device=s.device))
-
-    def derivatives(self, parameters: Parameters, x: OnlineStep, network: State) -> tuple[Any, State, Parameters, Tensor, Any]:
-        """(y, next state, dE/dw at s' fixed, dE/ds', pull); pull(v) gives v ds/dw by name and v J."""
-
-        def loss(parameters: Parameters, s: Tensor) -> tuple[Tensor, tuple[Any, State]]:
-            y, after = functional_call(self.network, parameters, (x.input, with_entries(network, self.marked, s)))
-            return self.loss(y, x.target), (y, after)
-
-        def carry(parameters: Parameters, s: Tensor) -> Tensor:
-            return entries(loss(parameters, s)[1][1], self.marked)
-
-        before = entries(network, self.marked)
-        value, pull_loss, (y, after) = vjp(loss, parameters, before, has_aux=True)  # type: ignore[misc]
-        found, error = pull_loss(torch.ones_like(value))
-        _, pull = vjp(carry, parameters, before)  # type: ignore[misc]
-        return y, after, found, error, pull
 
 
 class _Exact(_Forward):
@@ -134,7 +117,7 @@ class _Exact(_Forward):
     def learn(
         self, parameters: Parameters, x: OnlineStep, network: State, traces: Parameters
     ) -> tuple[Any, State, Parameters, Parameters]:
-        y, after, found, error, pull = self.derivatives(parameters, x, network)
+        y, after, found, error, pull = self.derivatives(parameters, x, network, self.marked)
         fresh, J = vmap(pull)(self.units)
         new_traces: Parameters = {}
         for name, P in traces.items():
@@ -180,7 +163,7 @@ class _SnAp1(_Forward):
         return torch.zeros_like(self.reached)
 
     def learn(self, parameters: Parameters, x: OnlineStep, network: State, traces: Tensor) -> tuple[Any, State, Tensor, Parameters]:
-        y, after, found, error, pull = self.derivatives(parameters, x, network)
+        y, after, found, error, pull = self.derivatives(parameters, x, network, self.marked)
         C, weights = traces.shape
         fresh, _ = vmap(pull)(self.colours)
         _, J = vmap(pull)(self.units)

@@ -21,13 +21,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vjp
 from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, Stack, State
 from carousel.errors import InputError
 from carousel.learn.learner import StepLoss
-from carousel.learn.online import Every, OnlineCell, OnlineRule, OnlineStep, Parameters, entries, learns_its_start, with_entries
+from carousel.learn.online import Every, OnlineCell, OnlineRule, OnlineStep, Parameters, learns_its_start
 from carousel.learn.sparsity import colouring, dependences
 
 
@@ -66,18 +65,8 @@ class _Truncated(OnlineCell):
     def learn(
         self, parameters: Parameters, x: OnlineStep, network: State, traces: list[Parameters]
     ) -> tuple[Any, State, list[Parameters], Parameters]:
-        def loss(parameters: Parameters, s: Tensor) -> tuple[Tensor, tuple[Any, State]]:
-            y, after = functional_call(self.network, parameters, (x.input, with_entries(network, self.carried, s)))
-            return self.loss(y, x.target), (y, after)
-
-        def carry(parameters: Parameters, s: Tensor) -> Tensor:
-            return entries(loss(parameters, s)[1][1], self.carried)
-
-        before = entries(network, self.carried)
-        value, pull, (y, after) = vjp(loss, parameters, before, has_aux=True)  # type: ignore[misc]
-        found, error = pull(torch.ones_like(value))
-        _, pull_carry = vjp(carry, parameters, before)  # type: ignore[misc]
-        pulled = [pull_carry(getattr(self, f"colour{number}")) for number in range(len(self.owned))]
+        y, after, found, error, pull = self.derivatives(parameters, x, network, self.carried)
+        pulled = [pull(getattr(self, f"colour{number}")) for number in range(len(self.owned))]
         kept = sum(slope for _, slope in pulled)  # D, which is diagonal
         new_traces: list[Parameters] = []
         for number, (trace, (fresh, _)) in enumerate(zip(traces, pulled, strict=True)):
