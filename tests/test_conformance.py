@@ -94,13 +94,11 @@ def test_no_sequences_and_no_steps(name, backend):
             assert leaf.shape == (steps, *like.shape)
 
 
-SLOW = ("ntm", "ntm-feedforward", "ntm-read-first")
-"""Large graphs, of which "ntm-heads" stands for the others where time is short."""
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in CELLS])
-@pytest.mark.parametrize("backend", ["native", pytest.param("eager", marks=pytest.mark.long)])  # eager is slow: make test-long
-def test_gradients_are_finite_differences(name, backend):
+# Along random directions; every derivative by itself takes ten times as long and is for make test-long.
+@pytest.mark.parametrize("each", [False, pytest.param(True, marks=pytest.mark.long)], ids=["directions", "each"])
+@pytest.mark.parametrize("backend", ["native", "eager"])
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_are_finite_differences(name, backend, each):
     cell = build(name)
     lengths = torch.tensor([3, 0, 2])
     given = arguments(cell, 3, 3)
@@ -112,8 +110,8 @@ def test_gradients_are_finite_differences(name, backend):
         result = carousel.scan(cell, **given, lengths=lengths, generator=generator, return_states=True, backend=backend)
         return tuple(leaf for leaf in pytree.tree_leaves(result) if leaf.is_floating_point())
 
-    # gradcheck shifts the entries of these very tensors in place, one after the other.
-    assert torch.autograd.gradcheck(outputs, tuple(seeds))
+    # gradcheck shifts the entries of these very tensors in place.
+    assert torch.autograd.gradcheck(outputs, tuple(seeds), fast_mode=not each)
 
 
 @pytest.mark.parametrize("lengths", [None, (2, 6, 0, 6)], ids=["equal", "ragged"])
