@@ -52,9 +52,40 @@ def scan(
         InputError: shapes, dtypes or devices that do not fit, with what was expected and what was
             given; a backend that was named and does not apply, with the reason.
     """
+    if torch.compiler.is_compiling():
+        return _traced_scan(cell, inputs, state, context, generator, lengths, return_states, backend)
     call = _call(cell, inputs, state, context, generator, lengths, return_states)
     outputs, final_state, states = engine.run(cell, call, backend)
     return (outputs, final_state, states) if return_states else (outputs, final_state)
+
+
+def _traced_scan(
+    cell: Cell,
+    inputs: Any,
+    state: State,
+    context: Any,
+    generator: torch.Generator | None,
+    lengths: Tensor | Sequence[int] | None,
+    return_states: bool,
+    backend: str,
+) -> tuple[Any, ...]:
+    """scan under torch.compile or torch.export, as one operator, of which the cell's own step is no part."""
+    from carousel.engine import operator
+
+    if context is not None or generator is not None or backend == "eager":
+        raise InputError("scan: when traced by torch expected no context, no generator and not backend='eager'")
+    first = inputs[0] if isinstance(inputs, tuple) else inputs
+    if not isinstance(first, Tensor) or first.device.type != "cpu":
+        raise InputError("scan: when traced by torch expected inputs to be a tensor or a tuple of tensors, on the CPU")
+    if cell.input_size is not None and first.shape[2:] != (cell.input_size,):
+        raise InputError(f"scan: expected inputs (T, B, {cell.input_size}) for {type(cell).__name__}, got {tuple(first.shape)}")
+    steps, batch = first.shape[:2]
+    if state is None:
+        state = pytree.tree_map(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
+    weight = next((parameter for parameter in cell.parameters() if parameter.is_floating_point()), torch.empty(0))
+    noise = [list(draws.values()) for draws in _draw_noise(cell, weight, steps, batch, None)]
+    lengths = None if lengths is None else torch.as_tensor(lengths)
+    return operator.traced(cell, inputs, state, noise, lengths, return_states)
 
 
 def explain(
@@ -98,7 +129,7 @@ def _call(
     else:
         _check_state("scan", cell, state, (batch,))
     _check_context(cell, context, batch)
-    step_noise, sequence_noise = _draw_noise(cell, steps, batch, generator)
+    step_noise, sequence_noise = _draw_noise(cell, _weight(cell), steps, batch, generator)
     lengths = _checked_lengths(lengths, steps, batch)
     return Call(steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
 
@@ -231,14 +262,13 @@ def _checked_lengths(lengths: Tensor | Sequence[int] | None, steps: int, batch: 
 
 
 def _draw_noise(
-    cell: Cell, steps: int, batch: int, generator: torch.Generator | None
+    cell: Cell, weight: Tensor | None, steps: int, batch: int, generator: torch.Generator | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """U[0, 1) draws in the cell's dtype: those of each step (T, B, ...) and those of a sequence (B, ...)."""
     step_noise: dict[str, Tensor] = {}
     sequence_noise: dict[str, Tensor] = {}
     if not cell.training:
         return step_noise, sequence_noise
-    weight = _weight(cell)
     if weight is None:
         weight = torch.empty(0)
     for name, (kind, shape) in cell.noise_shapes().items():

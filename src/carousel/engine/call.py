@@ -36,6 +36,7 @@ class Call:
     sequence_noise: dict[str, Tensor]
     lengths: Tensor | None
     return_states: bool
+    weights: list[Tensor] | None = None
 
     @cached_property
     def flat(self) -> tuple[Flat, Flat, Flat, Flat, Flat]:
