@@ -7,11 +7,12 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/carousel reproduce sunspots --out runs/demo --restart
 
+# Two workers of one thread each: more threads than cores wait for one another.
 test: check
-	$(BIN)/pytest -q -n 2 -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not long"
 
 test-long: .venv/installed-test
-	$(BIN)/pytest -q -n 2 -m long
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m long
 
 check: .venv/installed-test
 	$(BIN)/ruff check

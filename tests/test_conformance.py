@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 import carousel
 from carousel.cell import Cell
 from carousel.engine import BACKENDS, program
+from carousel.engine.native import compiled
 from cell_table import CELLS, arguments, build, pick, plain_loop
 
 TOLERANCE = {torch.float64: {"rtol": 1e-11, "atol": 1e-12}, torch.float32: {"rtol": 1e-4, "atol": 1e-5}}
@@ -114,10 +115,19 @@ def test_gradients_are_finite_differences(name, backend, each):
     assert torch.autograd.gradcheck(outputs, tuple(seeds), fast_mode=not each)
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("lengths", [None, (2, 6, 0, 6)], ids=["equal", "ragged"])
 @pytest.mark.parametrize("name", CELLS)
-def test_parts_of_the_time_axis_make_a_whole(name, lengths, monkeypatch):
-    """Native code takes long sequences in parts; here a part is a step, or two where sequences have ended."""
+def test_parts_and_threads_make_a_whole(name, lengths, monkeypatch, two_threads):
+    """Native code takes long sequences in parts, here a step each, or two where sequences have ended, and divides the
+    rows over threads, here however few there are."""
     cell = build(name)
     given = arguments(cell, 6, 4)
     seeds = [leaf.requires_grad_() for leaf in pytree.tree_leaves(given) if leaf.is_floating_point()] + list(cell.parameters())
@@ -132,6 +142,8 @@ def test_parts_of_the_time_axis_make_a_whole(name, lengths, monkeypatch):
         return leaves, [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(seeds, gradients, strict=True)]
 
     expected = everything()
+    monkeypatch.setattr(compiled, "ALONE", 0)
+    leaves_close(everything(), expected)
     monkeypatch.setattr(program, "PART_BYTES", 1)
     monkeypatch.setattr(program, "LEAST_PART", 4)
     leaves_close(everything(), expected)

@@ -2,7 +2,8 @@
 
 Blocks fenced as ``console`` (lines that start with "$ ") and ``python`` run, those of a section (##) in
 order and in one folder that looks like a clone; ``sh`` blocks are set-up and do not. A section that
-names $CAROUSEL_DATA needs the public data sets in the folder of that name.
+names $CAROUSEL_DATA needs the public data sets in the folder of that name; those that read the large
+ones are for make test-long.
 """
 
 import os
@@ -15,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LARGE = ("mnist", "imdb", "tinyshakespeare")
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -40,7 +42,12 @@ def programs(text: str) -> list[list[str]]:
     return commands
 
 
-@pytest.mark.parametrize(("name", "text"), [pytest.param(*part, id=part[0]) for part in sections()])
+def marked(name: str, text: str) -> object:
+    large = any(f"$CAROUSEL_DATA/{folder}" in text for folder in LARGE)
+    return pytest.param(name, text, id=name, marks=[pytest.mark.long] if large else [])
+
+
+@pytest.mark.parametrize(("name", "text"), [marked(*part) for part in sections()])
 def test_section_runs(name: str, text: str, tmp_path: Path) -> None:
     if "CAROUSEL_DATA" in text and not os.environ.get("CAROUSEL_DATA"):
         pytest.skip("CAROUSEL_DATA does not name a folder of public data sets")
