@@ -4,7 +4,10 @@ import matplotlib.figure
 import pytest
 import torch
 
+from carousel import scan
+from carousel.cells import FullyRecurrent
 from carousel.errors import InputError
+from carousel.learn import RTRL
 from carousel.tasks import TASKS, BalancedParentheses, DelayedNonmatch, PipelinedXOR
 from carousel.tasks.balanced_parentheses import as_batch, run, string
 
@@ -42,6 +45,37 @@ def test_pipelined_xor(delay):
                 assert int(batch.targets[t, b, 0]) == first ^ second
     assert float(batch.inputs.mean()) == pytest.approx(0.5, abs=0.03)
     assert drawn(PipelinedXOR(), 2).lengths.tolist() == [100, 100]
+
+
+def test_two_updates_are_enough_for_the_exclusive_or():
+    """Units: the output (one without the other), one or the other, one and the other."""
+    network = FullyRecurrent(2, 3, output_size=1)
+    with torch.no_grad():
+        network.V.copy_(torch.tensor([[0, 0, 0, 20, -20, -10], [20, 20, 0, 0, 0, -10], [20, 20, 0, 0, 0, -30]]))
+        batch = drawn(PipelinedXOR(), 20)
+        outputs, _ = scan(network, batch.inputs)
+        assert not PipelinedXOR().wrong(outputs, batch).any()
+        batch = drawn(PipelinedXOR(1), 20)
+        assert PipelinedXOR().wrong(outputs, batch).all()
+
+
+@pytest.mark.parametrize(
+    ("task", "units", "rate", "sequences"),
+    [
+        (PipelinedXOR(), 4, 1.0, 300),
+        (DelayedNonmatch(), 12, 0.5, 2500),
+        pytest.param(BalancedParentheses(), 12, 1.0, 5000, marks=pytest.mark.long),
+    ],
+)
+def test_the_rule_of_the_paper_learns_it(task, units, rate, sequences):
+    torch.manual_seed(2)
+    network = FullyRecurrent(task.input_size, units, output_size=task.output_size)
+    optimizer = torch.optim.SGD(network.parameters(), rate)
+    RTRL().train_on(network, drawn(task, sequences), task.loss, optimizer)
+    batch = drawn(task, 500, seed=1)
+    with torch.no_grad():
+        outputs, _ = scan(network, batch.inputs, lengths=batch.lengths)
+    assert task.score(outputs, batch)["wrong"] <= 5
 
 
 @pytest.mark.parametrize("delay", [1, 2])
