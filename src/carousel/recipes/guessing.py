@@ -233,6 +233,7 @@ def draw_trials(rows: Sequence[dict[str, Any]]) -> Figure | None:
         solved = row["summary"]["solved"]["mean"]
         axes.annotate(f"{solved:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set(xscale="log", xlabel="networks guessed (LSTM: training sequences)", ylim=(len(rows) - 0.5, -0.5))
+    axes.xaxis.set_major_formatter("{x:,.0f}")  # reports read no mathematics in text
     axes.set_yticks(range(len(rows)), [row["row"] for row in rows], fontsize=8)
     axes.set_title("solved", loc="right", fontsize=8)
     axes.grid(visible=True, axis="x", alpha=0.4)
