@@ -1,5 +1,6 @@
 """scan and Stepper: what they promise besides the numbers (those are the conformance table's)."""
 
+import copy
 from typing import NamedTuple
 
 import pytest
@@ -433,3 +434,64 @@ def test_stepper_refuses_a_state(lstm):
     stepper.state = state_of(1)
     with pytest.raises(InputError, match=r"Stepper: expected state.h of LSTM \(3,\) torch.float64 on cpu, got \(1, 3\)"):
         stepper(x64(2))
+
+
+def population(cell, P):
+    draw = torch.Generator().manual_seed(3)
+    return {
+        name: torch.randn(P, *parameter.shape, generator=draw, dtype=parameter.dtype).requires_grad_()
+        for name, parameter in cell.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["lstm", "lstm1997", "learned-start", "stack", "context", "trees-and-integers"])
+def test_a_population_is_its_networks_one_by_one(name, backend):
+    cell, P, B, T = build(name), 3, 2, 4
+    params = population(cell, P)
+    given = arguments(cell, T, P * B)
+    shaped = {
+        "inputs": pytree.tree_map(lambda leaf: leaf.unflatten(1, (P, B)), given["inputs"]),
+        "state": pytree.tree_map(lambda leaf: leaf.unflatten(0, (P, B)), given["state"]),
+    }
+    if "context" in given:
+        shaped["context"] = pytree.tree_map(lambda leaf: leaf.unflatten(0, (P, B)), given["context"])
+    lengths = torch.tensor([[4, 2], [0, 3], [4, 4]])
+    for state in (shaped["state"], None):
+        extra = {name: tree for name, tree in shaped.items() if name == "context"}
+        results = carousel.scan(
+            cell.eval(), shaped["inputs"], state, **extra, lengths=lengths, params=params, return_states=True, backend=backend
+        )
+        leaves = [leaf for leaf in pytree.tree_leaves(results) if leaf.is_floating_point()]
+        gradients = torch.autograd.grad(sum(leaf.square().sum() for leaf in leaves), list(params.values()), allow_unused=True)
+        for p in range(P):
+            own = copy.deepcopy(cell)
+            own.load_state_dict({key: value[p].detach() for key, value in params.items()}, strict=False)
+            alone = carousel.scan(
+                own,
+                pytree.tree_map(lambda leaf, p=p: leaf[:, p], shaped["inputs"]),
+                None if state is None else pytree.tree_map(lambda leaf, p=p: leaf[p], state),
+                **pytree.tree_map(lambda leaf, p=p: leaf[p], extra),
+                lengths=lengths[p],
+                return_states=True,
+                backend="eager",
+            )
+            for n, (many, one) in enumerate(zip(results, alone, strict=True)):
+                for got, want in zip(pytree.tree_leaves(many), pytree.tree_leaves(one), strict=True):
+                    torch.testing.assert_close(got[p] if n == 1 else got[:, p], want)
+            of_one = [leaf for leaf in pytree.tree_leaves(alone) if leaf.is_floating_point()]
+            wanted = torch.autograd.grad(sum(leaf.square().sum() for leaf in of_one), list(own.parameters()), allow_unused=True)
+            for got, want in zip(gradients, wanted, strict=True):
+                if want is not None:
+                    torch.testing.assert_close(got[p], want)
+
+
+def test_params_that_do_not_fit_are_named():
+    cell = Elman(2, 3)
+    params, x = population(cell, 4), torch.zeros(5, 4, 1, 2)
+    with pytest.raises(InputError, match=r"expected params of Elman: W, U, b; got W$"):
+        carousel.scan(cell, x, params={"W": params["W"]})
+    with pytest.raises(InputError, match=r"params\['U'\] \(4, 3, 3\)"):
+        carousel.scan(cell, x, params=params | {"U": params["U"][:3]})
+    with pytest.raises(InputError, match=r"inputs \(T, P, B, \.\.\.\) for the P = 4"):
+        carousel.scan(cell, x[:, :3], params=params)

@@ -14,11 +14,13 @@ A cell that needs more declares it in ``step(x, state, *, context=None, noise=No
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from carousel.errors import InputError
@@ -78,6 +80,22 @@ class Cell(nn.Module):
         return self.step(x, state, **extra)
 
 
+def initial_state_of(cell: Cell, parameters: Mapping[str, Tensor]) -> State:
+    """The cell's initial state with these parameters in the place of its own."""
+    return functional_call(_InitialState(cell), {f"cell.{name}": value for name, value in parameters.items()}, ())
+
+
+class _InitialState(nn.Module):
+    """A cell's initial state as the forward of a module, which is what `functional_call` calls."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self) -> State:
+        return self.cell.initial_state()
+
+
 class Stack(Cell):
     """Cells on top of one another, itself a cell (deep recurrent network, Graves 2013, section 3.1).
 
@@ -121,7 +139,7 @@ class Stack(Cell):
         weights = {name: tensor.to("meta") for name, tensor in self.readout.state_dict().items()}
         dtype = next((weight.dtype for weight in weights.values()), None)
         try:
-            y = torch.func.functional_call(self.readout, weights, torch.empty(size, dtype=dtype, device="meta"))
+            y = functional_call(self.readout, weights, torch.empty(size, dtype=dtype, device="meta"))
         except RuntimeError as error:
             raise InputError(f"Stack: expected a readout that takes a vector of length {size}: {error}") from error
         return y.shape[0] if isinstance(y, Tensor) and y.dim() == 1 else None

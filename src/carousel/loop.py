@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
 from carousel import engine
-from carousel.cell import Cell, State, built
+from carousel.cell import Cell, NoiseShapes, State, built, initial_state_of
 from carousel.engine.call import Call
 from carousel.engine.watch import watched
 from carousel.errors import InputError
@@ -25,10 +26,11 @@ def scan(
     context: Any = None,
     generator: torch.Generator | None = None,
     lengths: Tensor | Sequence[int] | None = None,
+    params: Mapping[str, Tensor] | None = None,
     return_states: bool = False,
     backend: str = "auto",
 ) -> tuple[Any, ...]:
-    """Run a cell over B sequences of T steps.
+    """Run a cell over B sequences of T steps, or P networks of one kind over B sequences each.
 
     Args:
         cell:           the step; its parameters and the other arguments receive gradients.
@@ -39,6 +41,9 @@ def scan(
         generator:      the source of the cell's noise in training mode; None for torch's default.
         lengths:        (B,) integers in 0..T; a sequence's state stops at its own end and its
                         outputs past it are zero. None: all have T steps.
+        params:         name -> (P, ...), the parameters of P networks in the place of the cell's own, every one by its
+                        name in `named_parameters`; buffers are shared. Then P stands before B in all the other
+                        arguments and results: inputs (T, P, B, ...), state and context (P, B, ...), lengths (P, B).
         return_states:  give the states after each step as a third result, tree of (T, B, ...),
                         differentiable.
         backend:        "native" (machine code), "eager" (PyTorch, one step after the other), or "auto":
@@ -52,11 +57,103 @@ def scan(
         InputError: shapes, dtypes or devices that do not fit, with what was expected and what was
             given; a backend that was named and does not apply, with the reason.
     """
+    if params is not None:
+        return _population_scan(cell, inputs, state, context, generator, lengths, params, return_states, backend)
     if torch.compiler.is_compiling():
         return _traced_scan(cell, inputs, state, context, generator, lengths, return_states, backend)
     call = _call(cell, inputs, state, context, generator, lengths, return_states)
     outputs, final_state, states = engine.run(cell, call, backend)
     return (outputs, final_state, states) if return_states else (outputs, final_state)
+
+
+class _Population(Cell):
+    """A cell whose parameters come with the context, so that every row has its own."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self.cell, self.training = cell, cell.training
+        self.input_size, self.output_size = cell.input_size, cell.output_size
+
+    def initial_state(self) -> State:
+        return self.cell.initial_state()
+
+    def noise_shapes(self) -> NoiseShapes:
+        return self.cell.noise_shapes()
+
+    def step(  # type: ignore[override]  # scan gives it both
+        self, x: Any, state: State, *, context: Any, noise: dict[str, Tensor] | None = None
+    ) -> tuple[Any, State]:
+        params, own = context
+        return functional_call(self.cell, params, (x, state), {"context": own if pytree.tree_leaves(own) else None, "noise": noise})
+
+
+def _population_scan(
+    cell: Cell,
+    inputs: Any,
+    state: State,
+    context: Any,
+    generator: torch.Generator | None,
+    lengths: Tensor | Sequence[int] | None,
+    params: Mapping[str, Tensor],
+    return_states: bool,
+    backend: str,
+) -> tuple[Any, ...]:
+    """scan with params: the P networks times B sequences as P * B rows."""
+    P = _check_params(cell, params)
+    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves(inputs)]
+    if any(len(shape) < 3 or shape[1] != P for shape in shapes):
+        raise InputError(
+            f"scan: expected inputs (T, P, B, ...) for the P = {P} networks of params, got {', '.join(map(str, shapes))}"
+        )
+    B = shapes[0][2]
+
+    def rows(tree: Any, axis: int = 0) -> Any:
+        return pytree.tree_map(lambda leaf: leaf.flatten(axis, axis + 1), tree)
+
+    def networks(tree: Any, axis: int = 0) -> Any:
+        return pytree.tree_map(lambda leaf: leaf.unflatten(axis, (P, B)), tree)
+
+    def for_each_sequence(tree: Any) -> Any:
+        return pytree.tree_map(lambda leaf: leaf.repeat_interleave(B, 0), tree)
+
+    state = for_each_sequence(_starts(cell, params, P)) if state is None else rows(state)
+    own = () if context is None else rows(context)
+    if context is not None:
+        _check_context(cell, own, P * B)
+    outputs, final_state, *states = scan(
+        _Population(cell),
+        rows(inputs, 1),
+        state,
+        context=(for_each_sequence(dict(params)), own),
+        generator=generator,
+        lengths=None if lengths is None else torch.as_tensor(lengths).flatten(),
+        return_states=return_states,
+        backend=backend,
+    )
+    return (networks(outputs, 1), networks(final_state), *(networks(tree, 1) for tree in states))
+
+
+def _check_params(cell: Cell, params: Mapping[str, Tensor]) -> int:
+    """The number of networks, after a look at whether every parameter is there, in the right shape."""
+    own = dict(cell.named_parameters())
+    if set(params) != set(own) or not own:
+        raise InputError(
+            f"scan: expected params of {type(cell).__name__}: {', '.join(own) or 'it has none'}; got {', '.join(params)}"
+        )
+    P = len(next(iter(params.values())))
+    for name, parameter in own.items():
+        given = params[name]
+        if given.shape != (P, *parameter.shape) or given.dtype != parameter.dtype:
+            raise InputError(
+                f"scan: expected params[{name!r}] {(P, *parameter.shape)} {parameter.dtype}, got {tuple(given.shape)} {given.dtype}"
+            )
+    return P
+
+
+def _starts(cell: Cell, params: Mapping[str, Tensor], P: int) -> State:
+    """The networks' initial states, tree of (P, ...)."""
+    states = vmap(lambda own: initial_state_of(cell, own), in_dims=(dict.fromkeys(params, 0),))(dict(params))
+    return pytree.tree_map(lambda leaf: leaf.expand(P, *leaf.shape[1:]), states)
 
 
 def _traced_scan(

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vjp
 from torch.optim import SGD, Optimizer
 from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
-from carousel.cell import Cell, State
+from carousel.cell import Cell, State, initial_state_of
 from carousel.errors import InputError
 from carousel.learn.finite import Diverged
 from carousel.learn.learner import Learner, StepLoss, objective
@@ -109,7 +109,7 @@ class OnlineCell(Cell):
         return OnlineState(parameters, one.new_tensor(self.rate), start, _plain(self.first_traces(parameters)), gradient)
 
     def step(self, x: OnlineStep, state: OnlineState) -> tuple[Any, OnlineState]:
-        begun = initial_state(self.network, state.parameters), self.first_traces(state.parameters)
+        begun = initial_state_of(self.network, state.parameters), self.first_traces(state.parameters)
         network, traces = _where(x.first, begun, (state.network, state.traces))
         # A target that does not count may be anything, NaN included.
         target = pytree.tree_map(lambda leaf: torch.where(x.counts, leaf, 0.0) if leaf.is_floating_point() else leaf, x.target)
@@ -174,27 +174,10 @@ class OnlineRule(Learner):
         return value, outputs, None
 
 
-def initial_state(network: Cell, parameters: Parameters) -> State:
-    """The network's initial state with these parameters in the place of its own."""
-    given = {f"network.{name}": value for name, value in parameters.items()}
-    return functional_call(_InitialState(network), given, ())
-
-
 def learns_its_start(network: Cell) -> bool:
     """Whether the network's initial state depends on its parameters."""
     with torch.enable_grad():
         return any(leaf.requires_grad for leaf in pytree.tree_leaves(network.initial_state()))
-
-
-class _InitialState(nn.Module):
-    """A network's initial state as the forward of a module, which is what `functional_call` calls."""
-
-    def __init__(self, network: Cell) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self) -> State:
-        return self.network.initial_state()
 
 
 def entries(state: State, marked: Sequence[bool]) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 from torch.utils import _pytree as pytree
 
-from carousel.cell import Cell, State
+from carousel.cell import Cell, State, initial_state_of
 from carousel.cells import FullyRecurrent
 from carousel.errors import InputError
 from carousel.learn.learner import StepLoss
@@ -38,7 +38,6 @@ from carousel.learn.online import (
     OnlineStep,
     Parameters,
     entries,
-    initial_state,
     learns_its_start,
 )
 from carousel.learn.sparsity import colouring, dependences
@@ -112,7 +111,7 @@ class _Exact(_Forward):
         n = len(self.units)
         if not self.learned_start:
             return {name: value.new_zeros(n, *value.shape) for name, value in parameters.items()}
-        return jacrev(lambda parameters: entries(initial_state(self.network, parameters), self.marked))(parameters)
+        return jacrev(lambda parameters: entries(initial_state_of(self.network, parameters), self.marked))(parameters)
 
     def learn(
         self, parameters: Parameters, x: OnlineStep, network: State, traces: Parameters

@@ -3,7 +3,7 @@
 Schmidhuber & Hochreiter, "Guessing can outperform many long time lag algorithms", IDSIA-19-96, 1996. There is no
 gradient. A task that it solves in few trials says little about a rule that learns.
 
-A population of networks runs side by side, each with its weights in its own row; sequence after sequence,
+A population of networks runs side by side (`scan` with params); sequence after sequence,
 the networks that are wrong drop out. The trials are counted as if the networks had come one after the other.
 """
 
@@ -15,13 +15,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
-from carousel.cell import Cell, State
+from carousel.cell import Cell
 from carousel.errors import InputError
-from carousel.learn.online import Parameters, initial_state
 from carousel.loop import scan
 
 Wrong = Callable[[Any, Batch], Tensor]
@@ -69,7 +67,6 @@ class WeightGuessing:
         own = dict(cell.named_parameters())
         size = sum(parameter.numel() for parameter in own.values())
         like = next(iter(own.values()))
-        networks = _Networks(cell)
         for drawn in range(0, trials, self.population):
             numbers = torch.rand(min(self.population, trials - drawn), size, generator=generator, dtype=like.dtype).to(like.device)
             flat = (self.low + (self.high - self.low) * numbers).split([parameter.numel() for parameter in own.values()], 1)
@@ -77,8 +74,9 @@ class WeightGuessing:
             right = torch.arange(len(numbers))
             for b in range(training.size):
                 one = _repeated(training, b, len(right))
-                outputs, _ = scan(networks, one.inputs, networks.start({name: value[right] for name, value in guessed.items()}))
-                right = right[~wrong(outputs, one)]
+                inputs = pytree.tree_map(lambda leaf: leaf.unsqueeze(2), one.inputs)  # (T, P, 1, ...)
+                outputs, _ = scan(cell, inputs, params={name: value[right] for name, value in guessed.items()})
+                right = right[~wrong(pytree.tree_map(lambda leaf: leaf.squeeze(2), outputs), one)]
                 if not len(right):
                     break
             else:
@@ -86,29 +84,6 @@ class WeightGuessing:
                     parameter.copy_(guessed[name][right[0]])
                 return Guess(drawn + int(right[0]) + 1, True)
         return Guess(trials, False)
-
-
-class _Networks(Cell):
-    """The network, its weights and its own state as the state."""
-
-    def __init__(self, network: Cell) -> None:
-        super().__init__()
-        self.network = network
-        self.input_size, self.output_size = network.input_size, network.output_size
-
-    def start(self, parameters: Parameters) -> tuple[Parameters, State]:
-        """The states of as many networks as the leading axis of the parameters is long."""
-        P = len(next(iter(parameters.values())))
-        states = vmap(lambda own: initial_state(self.network, own), in_dims=(dict.fromkeys(parameters, 0),))(parameters)
-        return parameters, pytree.tree_map(lambda leaf: leaf.expand(P, *leaf.shape[1:]), states)
-
-    def initial_state(self) -> tuple[Parameters, State]:
-        return dict(self.network.named_parameters()), self.network.initial_state()
-
-    def step(self, x: Any, state: tuple[Parameters, State]) -> tuple[Any, tuple[Parameters, State]]:
-        parameters, before = state
-        y, after = functional_call(self.network, parameters, (x, before))
-        return y, (parameters, after)
 
 
 def _repeated(batch: Batch, b: int, times: int) -> Batch:
