@@ -41,9 +41,11 @@ Values = NDArray[np.float64]
 class Scaling:
     """Of the training part of one series, in its unit.
 
-    mean, deviation:  of its values.
-    scale:            mean absolute error of the one-step naive forecast: the unit of MASE (Hyndman &
-                      Koehler, Int. J. Forecasting 22, 2006).
+    Attributes:
+        mean:       of its values.
+        deviation:  of its values.
+        scale:      mean absolute error of the one-step naive forecast: the unit of MASE (Hyndman &
+                    Koehler, Int. J. Forecasting 22, 2006).
     """
 
     mean: float
@@ -55,14 +57,15 @@ class Scaling:
 class Prepared:
     """What must be known of the training data to forecast further values of the same series.
 
-    horizon:    h, how many steps are forecast at each step.
-    history:    how many values come before a forecast that counts, at least.
-    season:     steps after which the seasonal naive forecast repeats; None for no such forecast.
-    quantiles:  Q levels, ascending, the median in the middle; (0.5,) where only the value is forecast.
-    features:   what stands beside the value of a step.
-    scaling:    of each series, by its id.
-    spread:     naive method -> (h, Q) what is added to it for each quantile: that of its errors in
-                training, in deviations.
+    Attributes:
+        horizon:    h, how many steps are forecast at each step.
+        history:    how many values come before a forecast that counts, at least.
+        season:     steps after which the seasonal naive forecast repeats; None for no such forecast.
+        quantiles:  Q levels, ascending, the median in the middle; (0.5,) where only the value is forecast.
+        features:   what stands beside the value of a step.
+        scaling:    of each series, by its id.
+        spread:     naive method -> (h, Q) what is added to it for each quantile: that of its errors in
+                    training, in deviations.
     """
 
     horizon: int

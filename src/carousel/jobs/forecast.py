@@ -46,7 +46,7 @@ class Settings(TrainSettings):
     target: str
     """The column to forecast."""
     time: tuple[str, ...] | None = None
-    """The column of times, or several: a date and a time, or year month day hour. [default: the first column of dates, if any]"""
+    """The column or columns that say when (a date and an hour; year month day). [default: the first column of dates, if any]"""
     id: str | None = None
     """The column that tells many series in the file apart. [default: it is one series]"""
     covariates: Annotated[tuple[str, ...], _UNTOLD] = ()

@@ -5,9 +5,9 @@ Williams & Zipser, Neural Computation 1(2), 1989. With s (n,) the state, w the p
     dE/dw  =  (dE/dw at s' fixed) + dE/ds' P'       the gradient of this step's loss
     P      =  J P' + (ds/dw at s' fixed)            J (n, n) = ds/ds'
 
-P(0) is the derivative of the initial state, zero where that is not learned. Memory is n |w| numbers, time n^2 |w|
-a step. With an update at every step, P still holds the derivatives at the weights of earlier steps: the gradient
-is exact in the limit of small rates, as the paper says.
+P(0) is the derivative of the initial state, zero where that is not learned. Memory is n W numbers, time n^2 W a step, W
+the number of weights. With an update at every step, P still holds the derivatives at the weights of earlier steps: the
+gradient is exact in the limit of small rates, as the paper says.
 
 Teacher forcing (the paper, section 2.2) puts the target in an output unit's place once its error is known, for the
 steps after, and sets its row of P to zero. It is for `FullyRecurrent`, whose outputs are units.

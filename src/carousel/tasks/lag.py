@@ -39,7 +39,7 @@ class LagTask(Task):
         return ((target - y) ** 2).sum() / 2
 
     def distances(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """|target - y| (T, B, K), nothing where no answer is asked for."""
+        """abs(target - y) (T, B, K), nothing where no answer is asked for."""
         return torch.where(batch.mask[..., None], (outputs - batch.targets).abs(), 0.0)
 
     def wrong(self, outputs: Tensor, batch: Batch) -> Tensor:

@@ -57,7 +57,7 @@ class TwoSequences(LagTask):
         return answered_at_the_end(numbers[..., None], target[:, None], steps)
 
     def distances(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """|target - y| (T, B, 1) at the steps that count, from the target without noise."""
+        """abs(target - y) (T, B, 1) at the steps that count, from the target without noise."""
         if self.variant != "3c":
             return super().distances(outputs, batch)
         target = self._clean(batch.inputs[0, :, 0])[:, None]
