@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +11,9 @@ from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
 from carousel import engine
-from carousel.cell import Cell, NoiseShapes, State, built, initial_state_of
+from carousel.cell import Cell, NoiseShapes, State, initial_state_of
 from carousel.engine.call import Call
-from carousel.engine.watch import watched
+from carousel.engine.checks import check_context, check_inputs, check_state, checked_call
 from carousel.errors import InputError
 
 
@@ -59,11 +58,11 @@ def scan(
     """
     if params is not None:
         return _population_scan(cell, inputs, state, context, generator, lengths, params, return_states, backend)
-    if torch.compiler.is_compiling():
-        return _traced_scan(cell, inputs, state, context, generator, lengths, return_states, backend)
-    call = _call(cell, inputs, state, context, generator, lengths, return_states)
-    outputs, final_state, states = engine.run(cell, call, backend)
-    return (outputs, final_state, states) if return_states else (outputs, final_state)
+    if torch.compiler.is_dynamo_compiling():
+        from carousel.engine import opaque  # loads the compiler
+
+        return opaque.scan(cell, inputs, state, context, generator, lengths, return_states, backend)
+    return engine.scan(cell, inputs, state, context, generator, lengths, return_states, backend)
 
 
 class _Population(Cell):
@@ -119,7 +118,7 @@ def _population_scan(
     state = for_each_sequence(_starts(cell, params, P)) if state is None else rows(state)
     own = () if context is None else rows(context)
     if context is not None:
-        _check_context(cell, own, P * B)
+        check_context(cell, own, P * B)
     outputs, final_state, *states = scan(
         _Population(cell),
         rows(inputs, 1),
@@ -156,35 +155,6 @@ def _starts(cell: Cell, params: Mapping[str, Tensor], P: int) -> State:
     return pytree.tree_map(lambda leaf: leaf.expand(P, *leaf.shape[1:]), states)
 
 
-def _traced_scan(
-    cell: Cell,
-    inputs: Any,
-    state: State,
-    context: Any,
-    generator: torch.Generator | None,
-    lengths: Tensor | Sequence[int] | None,
-    return_states: bool,
-    backend: str,
-) -> tuple[Any, ...]:
-    """scan under torch.compile or torch.export, as one operator, of which the cell's own step is no part."""
-    from carousel.engine import operator
-
-    if context is not None or generator is not None or backend == "eager":
-        raise InputError("scan: when traced by torch expected no context, no generator and not backend='eager'")
-    first = inputs[0] if isinstance(inputs, tuple) else inputs
-    if not isinstance(first, Tensor) or first.device.type != "cpu":
-        raise InputError("scan: when traced by torch expected inputs to be a tensor or a tuple of tensors, on the CPU")
-    if cell.input_size is not None and first.shape[2:] != (cell.input_size,):
-        raise InputError(f"scan: expected inputs (T, B, {cell.input_size}) for {type(cell).__name__}, got {tuple(first.shape)}")
-    steps, batch = first.shape[:2]
-    if state is None:
-        state = pytree.tree_map(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
-    weight = next((parameter for parameter in cell.parameters() if parameter.is_floating_point()), torch.empty(0))
-    noise = [list(draws.values()) for draws in _draw_noise(cell, weight, steps, batch, None)]
-    lengths = None if lengths is None else torch.as_tensor(lengths)
-    return operator.traced(cell, inputs, state, noise, lengths, return_states)
-
-
 def explain(
     cell: Cell,
     inputs: Any,
@@ -207,28 +177,7 @@ def explain(
     """
     from carousel.engine.explain import explain
 
-    return explain(cell, _call(cell, inputs, state, context, None, lengths, return_states), code)
-
-
-def _call(
-    cell: Cell,
-    inputs: Any,
-    state: State,
-    context: Any,
-    generator: torch.Generator | None,
-    lengths: Tensor | Sequence[int] | None,
-    return_states: bool,
-) -> Call:
-    """The arguments of scan, checked and completed."""
-    steps, batch = _check_inputs("scan", ("T", "B"), cell, inputs)
-    if state is None:
-        state = pytree.tree_map(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
-    else:
-        _check_state("scan", cell, state, (batch,))
-    _check_context(cell, context, batch)
-    step_noise, sequence_noise = _draw_noise(cell, _weight(cell), steps, batch, generator)
-    lengths = _checked_lengths(lengths, steps, batch)
-    return Call(steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
+    return explain(cell, checked_call(cell, inputs, state, context, None, lengths, return_states), code)
 
 
 class Stepper:
@@ -269,8 +218,8 @@ class Stepper:
     @torch.no_grad()
     def _first_step(self, x: Any, state: State) -> tuple[Any, State]:
         """A step with its arguments checked, which makes the native one ready for those to come."""
-        _check_inputs("Stepper", (), self.cell, x)
-        _check_state("Stepper", self.cell, state, ())
+        check_inputs("Stepper", (), self.cell, x)
+        check_state("Stepper", self.cell, state, ())
         inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)
         before = pytree.tree_map(lambda leaf: leaf[None], state)
         call = Call(1, 1, inputs, before, self._context, {}, {}, None, False)
@@ -280,99 +229,3 @@ class Stepper:
             return result
         outputs, final_state, _ = engine.run(self.cell, call, "auto")
         return pytree.tree_map(lambda leaf: leaf[0, 0], outputs), pytree.tree_map(lambda leaf: leaf[0], final_state)
-
-
-def _check_inputs(who: str, axes: tuple[str, ...], cell: Cell, inputs: Any) -> tuple[int, ...]:
-    """The sizes of the leading axes, after a look at the shape, dtype and device of the inputs."""
-    if not isinstance(cell, Cell):
-        raise InputError(f"{who}: expected a carousel.Cell, got {type(cell).__name__}")
-    name, size, leading = type(cell).__name__, cell.input_size, len(axes)
-    wanted = f"({', '.join([*axes, '...' if size is None else str(size)])})" if axes else f"({size or '...'},)"
-    leaves = pytree.tree_leaves(inputs)
-    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
-        raise InputError(f"{who}: expected inputs to be a tensor {wanted} or a tree of them, got {type(inputs).__name__}")
-    shapes = [tuple(leaf.shape) for leaf in leaves]
-    if any(len(shape) < leading or shape[:leading] != shapes[0][:leading] for shape in shapes):
-        raise InputError(
-            f"{who}: expected inputs that all lead with the same ({', '.join(axes)}), got {', '.join(map(str, shapes))}"
-        )
-    if size is not None and (not isinstance(inputs, Tensor) or shapes[0][leading:] != (size,)):
-        got = shapes[0] if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise InputError(f"{who}: expected inputs {wanted} for {name}, got {got}")
-    weight = _weight(cell)
-    if weight is not None:
-        for leaf in leaves:
-            if leaf.device != weight.device:
-                raise InputError(f"{who}: expected inputs on {weight.device}, where the cell is, got {leaf.device}")
-            # An integer is an index; where x is a vector it must be of the cell's own dtype.
-            if leaf.dtype != weight.dtype and (leaf.is_floating_point() or size is not None):
-                raise InputError(f"{who}: expected inputs of dtype {weight.dtype}, as the cell's, got {leaf.dtype}")
-    return shapes[0][:leading]
-
-
-def _weight(cell: Cell) -> Tensor | None:
-    """A parameter, or else a buffer, that tells the cell's dtype and device; None where there is none."""
-    return next((tensor for tensor in watched(cell).weights.values() if tensor.is_floating_point()), None)
-
-
-def _check_state(who: str, cell: Cell, state: State, leading: tuple[int, ...]) -> None:
-    name = type(cell).__name__
-    expected = cell.initial_state()
-    if pytree.tree_structure(expected) != pytree.tree_structure(state):
-        raise InputError(f"{who}: expected a state of {name} built as {built(expected)}, got {built(state)}")
-    for (path, want), leaf in zip(pytree.tree_leaves_with_path(expected), pytree.tree_leaves(state), strict=True):
-        where, shape = f"state{pytree.keystr(path)}", (*leading, *want.shape)
-        if not isinstance(leaf, Tensor):
-            raise InputError(f"{who}: expected {where} of {name} to be a tensor {shape}, got {type(leaf).__name__}")
-        if (leaf.shape, leaf.dtype, leaf.device) != (shape, want.dtype, want.device):
-            raise InputError(
-                f"{who}: expected {where} of {name} {shape} {want.dtype} on {want.device}, "
-                f"got {tuple(leaf.shape)} {leaf.dtype} on {leaf.device}"
-            )
-
-
-def _check_context(cell: Cell, context: Any, batch: int) -> None:
-    if context is None:
-        return
-    if "context" not in inspect.signature(cell.step).parameters:
-        raise InputError(f"scan: expected no context, {type(cell).__name__}.step takes none")
-    for path, leaf in pytree.tree_leaves_with_path(context):
-        where = f"context{pytree.keystr(path)}"
-        if not isinstance(leaf, Tensor):
-            raise InputError(f"scan: expected {where} to be a tensor (B, ...), got {type(leaf).__name__}")
-        if leaf.dim() == 0 or leaf.shape[0] != batch:
-            raise InputError(f"scan: expected {where} to lead with B = {batch}, got shape {tuple(leaf.shape)}")
-
-
-def _checked_lengths(lengths: Tensor | Sequence[int] | None, steps: int, batch: int) -> Tensor | None:
-    if lengths is None:
-        return None
-    try:
-        given = torch.as_tensor(lengths).cpu()
-    except (TypeError, ValueError) as error:
-        raise InputError(f"scan: expected lengths ({batch},) of integers, got {lengths!r}") from error
-    if given.shape != (batch,) or given.dtype not in (torch.int64, torch.int32):
-        raise InputError(f"scan: expected lengths ({batch},) of integers, got {tuple(given.shape)} {given.dtype}")
-    if batch and not 0 <= int(given.min()) <= int(given.max()) <= steps:
-        raise InputError(f"scan: expected lengths in 0..T = {steps}, got {int(given.min())}..{int(given.max())}")
-    return given.long()
-
-
-def _draw_noise(
-    cell: Cell, weight: Tensor | None, steps: int, batch: int, generator: torch.Generator | None
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """U[0, 1) draws in the cell's dtype: those of each step (T, B, ...) and those of a sequence (B, ...)."""
-    step_noise: dict[str, Tensor] = {}
-    sequence_noise: dict[str, Tensor] = {}
-    if not cell.training:
-        return step_noise, sequence_noise
-    if weight is None:
-        weight = torch.empty(0)
-    for name, (kind, shape) in cell.noise_shapes().items():
-        if kind not in ("step", "sequence"):
-            raise InputError(f"scan: expected {type(cell).__name__}'s noise {name!r} drawn each 'step' or 'sequence', got {kind!r}")
-        leading = (steps, batch) if kind == "step" else (batch,)
-        source = weight.device if generator is None else generator.device
-        draw = torch.rand(*leading, *shape, generator=generator, dtype=weight.dtype, device=source).to(weight.device)
-        (step_noise if kind == "step" else sequence_noise)[name] = draw
-    return step_noise, sequence_noise

@@ -1,132 +1,156 @@
-"""The operator for torch.compile and torch.export: the same numbers as without, in values and gradients."""
+"""A scan as one operator, as torch.export sees it: values, gradients, any T, B and lengths, and what is refused."""
 
 import pytest
 import torch
+from torch import nn
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 import carousel
-from carousel import cells, nn
-from carousel.engine import operator
-from carousel.engine.trace import lifted
+from carousel.cell import Cell
+from carousel.cells import GRU, LSTM
+from carousel.engine import operator, packing
 from carousel.errors import InputError
 
+ANY = torch.export.Dim.DYNAMIC
 
-class Leaky(carousel.Cell):
-    """A cell of a user's own: a state of two parts, and two inputs."""
+
+class Attending(Cell):
+    """A user's own cell: two inputs, context, noise, a constant, a masked weight, a state and a y of two parts."""
 
     def __init__(self):
         super().__init__()
-        self.W = torch.nn.Parameter(torch.linspace(-1, 1, 12).reshape(4, 3))
-        self.register_buffer("leak", torch.tensor(0.9))
+        self.W = nn.Parameter(torch.linspace(-1, 1, 9, dtype=torch.float64).reshape(3, 3))
+        self.register_buffer("mask", torch.eye(3, dtype=torch.float64))
 
     def initial_state(self):
-        return torch.zeros(4), torch.ones(4)
+        return torch.zeros(3, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
 
-    def step(self, x, state):
+    def noise_shapes(self):
+        return {"each": ("step", (3,)), "once": ("sequence", (2,))}
+
+    def step(self, x, state, *, context, noise=None):
         fast, slow = state
         first, second = x
-        slow = self.leak * slow + fast
-        fast = torch.tanh(self.W @ first + slow * second)
-        return fast * slow, (fast, slow)
+        noise = {"each": 0.5, "once": 0.5} if noise is None else noise
+        fast = torch.tanh((self.W * self.mask) @ (fast + context) + first * noise["each"])
+        slow = slow * noise["once"] + second + torch.tensor([1.0, 2.0], dtype=torch.float64)
+        return {"y": fast * slow.sum(), "context": context}, (fast, slow)
 
 
-def compiled(function):
-    return torch.compile(function, fullgraph=True, backend="aot_eager")
+class Scan(nn.Module):
+    """A model of one scan."""
+
+    def __init__(self, cell, **options):
+        super().__init__()
+        self.cell, self.options = cell, options
+
+    def forward(self, *arguments):
+        inputs, *rest = arguments
+        names = ("state", "context", "lengths")
+        return carousel.scan(self.cell, inputs, **self.options, **dict(zip(names, rest, strict=False)))
 
 
 def drawn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), requires_grad=True)
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
 
 
-def everything(function, inputs, weights):
-    """The results, and the gradients of a function of all of them that weighs every entry differently."""
-    results = pytree.tree_leaves(function(*inputs))
-    weighed = sum((result * torch.linspace(-1, 1, result.numel()).view_as(result)).sum() for result in results)
-    return results, torch.autograd.grad(weighed, [*inputs, *weights])
-
-
-def check_same(function, *inputs, weights=()):
-    for got, want in zip(*(everything(each, inputs, weights) for each in (compiled(function), function)), strict=True):
-        for one, other in zip(got, want, strict=True):
-            torch.testing.assert_close(one, other)
-
-
-@pytest.mark.parametrize("layer", [nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=True), nn.GRU1(3, 4)])
-def test_layers_compile_as_one_graph(layer):
-    check_same(layer, drawn(2, 5, 3), weights=list(layer.parameters()))
-
-
-def test_a_cell_of_ones_own_with_states_and_lengths():
-    cell = Leaky()
-
-    def function(first, second, fast, slow):
-        ends = torch.tensor([4, 2, 0])
-        return carousel.scan(cell, (first, second), (fast, slow), lengths=ends, return_states=True)
-
-    inputs = drawn(4, 3, 3), drawn(4, 3, 4, seed=1), drawn(3, 4, seed=2), drawn(3, 4, seed=3)
-    check_same(function, *inputs, weights=[cell.W])
-
-
-def test_a_learned_start_gets_its_gradient():
-    cell = cells.LearnedStart(cells.GRU(3, 4))
-    check_same(lambda x: carousel.scan(cell, x), drawn(4, 2, 3), weights=list(cell.parameters()))
-
-
-def test_noise_is_drawn_anew_and_repeats_with_the_seed():
-    cell = cells.LSTM(3, 4, zoneout_c=0.5).train()
-    function = compiled(lambda x: carousel.scan(cell, x)[0])
-    x = drawn(6, 2, 3).detach()
+def gradients(model, arguments):
+    """All results, and the gradients of a weighted sum of them, by parameters and arguments."""
     torch.manual_seed(0)
-    first, second = function(x), function(x)
-    torch.manual_seed(0)
-    assert torch.equal(function(x), first)
-    assert not torch.equal(first, second)
+    results = pytree.tree_leaves(model(*arguments))
+    loss = sum((result * torch.linspace(-1, 1, result.numel(), dtype=result.dtype).view_as(result)).sum() for result in results)
+    wanted = [leaf for leaf in (*model.parameters(), *pytree.tree_leaves(arguments)) if leaf.requires_grad]
+    return [*results, *torch.autograd.grad(loss, wanted, materialize_grads=True)]
 
 
-def test_other_lengths_and_batches_need_no_new_program():
-    cell = cells.Elman(3, 4)
-    seen = []
-
-    def backend(graph, _):
-        seen.append(graph)
-        return graph
-
-    function = torch.compile(lambda x: carousel.scan(cell, x)[0], fullgraph=True, backend=backend, dynamic=True)
-    for shape in [(4, 2, 3), (7, 5, 3), (9, 3, 3)]:
-        x = drawn(*shape)
-        torch.testing.assert_close(function(x), carousel.scan(cell, x)[0])
-    assert len(seen) == 1
+def same(one, other):
+    for got, want in zip(one, other, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
 
 
-def test_an_exported_program_gives_the_same_for_any_length():
-    layer = nn.LSTM(3, 4)
-    T = torch.export.Dim("T", min=2, max=100)
-    program = torch.export.export(layer, (drawn(5, 2, 3),), dynamic_shapes={"input": {0: T}})
+def arguments(T, B, lengths, seed=0):
+    x = drawn(T, B, 3, seed=seed), drawn(T, B, 2, seed=seed + 1)
+    return x, (drawn(B, 3, seed=seed + 2), drawn(B, 2, seed=seed + 3)), drawn(B, 3, seed=seed + 4), torch.tensor(lengths)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_exported_cell_of_ones_own_for_any_size(training):
+    model = Scan(Attending(), return_states=True).train(training)
+    T, B = {0: ANY, 1: ANY}, {0: ANY}
+    program = torch.export.export(model, arguments(5, 3, [5, 0, 2]), dynamic_shapes=(((T, T), (B, B), B, B),))
     assert [node.target for node in program.graph.nodes].count(torch.ops.carousel.scan.default) == 1
-    x = drawn(9, 2, 3, seed=1)
-    for got, want in zip(pytree.tree_leaves(program.module()(x)), pytree.tree_leaves(layer(x)), strict=True):
-        torch.testing.assert_close(got, want)
+    for sizes in ((5, 3, [5, 0, 2]), (7, 4, [1, 7, 6, 0]), (4, 2, [4, 4])):
+        given = arguments(*sizes, seed=10)
+        same(gradients(program.module(), given), gradients(model, given))
 
 
-def test_torchs_own_check_of_an_operator():
-    cell = cells.LSTM(3, 4)
-    weights = list(lifted(cell).values())
-    tensors = [*weights, drawn(5, 2, 3), torch.zeros(2, 4), torch.zeros(2, 4)]
-    arguments = (tensors, [len(weights), 1, 2, 0, 0, 0], operator.number_of(cell), True)
-    torch.ops.carousel.scan(*arguments)  # the step is captured, which is not to be looked at
-    torch.library.opcheck(torch.ops.carousel.scan, arguments)
+def test_without_gradients_nothing_is_kept_for_them():
+    model, x = Scan(LSTM(3, 4)), torch.randn(5, 2, 3)
+    with torch.no_grad():
+        program = torch.export.export(model, (x,))
+        same(pytree.tree_leaves(program.module()(x)), pytree.tree_leaves(model(x)))
+    (node,) = [node for node in program.graph.nodes if node.target is torch.ops.carousel.scan.default]
+    assert len(node.meta["val"]) == 3  # y, h and c
+    with pytest.raises(InputError, match="does not make"):
+        program.module()(x)  # its parameters ask for gradients
+
+
+def test_torchs_own_check_of_the_operator():
+    model = Scan(GRU(2, 3, dtype=torch.float64), return_states=True)
+    lengths = torch.tensor([4, 1, 0])
+    program = torch.export.export(model, (drawn(4, 3, 2), drawn(3, 3), None, lengths))
+    (node,) = [node for node in program.graph.nodes if node.target is torch.ops.carousel.scan.default]
+    tensors, _, *others = node.args
+    given = [drawn(*tensor.meta["val"].shape, seed=seed) for seed, tensor in enumerate(tensors)]
+    torch.library.opcheck(torch.ops.carousel.scan.default, (given, lengths, *others))
+
+
+def test_a_step_of_another_process_is_refused():
+    with pytest.raises(InputError, match="no step 0123 in this process"):
+        operator.scan([torch.ones(2)], None, "0123", [False], 1, 1, False)
+
+
+def test_tracing_leaves_nothing_behind_for_calls_with_data():
+    model, given = Scan(Attending(), backend="native").eval(), arguments(1, 1, [1])
+    packing._equal.cache_clear()
+    program = torch.export.export(model, given)
+    same(pytree.tree_leaves(program.module()(*given)), pytree.tree_leaves(model(*given)))
+
+
+def test_forward_mode_is_refused_not_lost():
+    model, x = Scan(LSTM(3, 4)), torch.randn(5, 2, 3)
+    program = torch.export.export(model, (x,)).module()
+    with forward_ad.dual_level(), pytest.raises(InputError, match="forward-mode"):
+        program(forward_ad.make_dual(x, x))
+
+
+def test_lengths_are_looked_at_when_the_program_runs():
+    model, x = Scan(LSTM(3, 4)), torch.randn(5, 2, 3)
+    program = torch.export.export(model, (x, None, None, torch.tensor([5, 1]))).module()
+    with pytest.raises(InputError, match=r"lengths in 0\.\.T = 5, got 1\.\.6"):
+        program(x, None, None, torch.tensor([6, 1]))
+
+
+class Odd(Cell):
+    """A step with an operation that the native backend does not know."""
+
+    def initial_state(self):
+        return torch.zeros(2)
+
+    def step(self, x, state):
+        return x, torch.special.bessel_j0(state + x)
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
-    [({"backend": "eager"}, "backend='eager'"), ({"generator": torch.Generator()}, "no generator"), ({"context": 1}, "no context")],
+    ("cell", "options", "dtype", "reason"),
+    [
+        (Odd(), {}, torch.float32, "no aten.special_bessel_j0"),
+        (LSTM(2, 3), {"backend": "eager"}, torch.float32, "backend 'eager'"),
+        (LSTM(2, 3, dtype=torch.bfloat16), {}, torch.bfloat16, "float32 and float64"),
+        (LSTM(3, 4), {}, torch.float32, r"expected inputs \(T, B, 3\) for LSTM"),
+    ],
 )
-def test_what_cannot_be_compiled_is_said(options, reason):
-    cell = cells.GRU(3, 4)
-    with pytest.raises(Exception, match=reason):
-        compiled(lambda x: carousel.scan(cell, x, **options)[0])(drawn(4, 2, 3))
-
-
-def test_a_cell_that_is_gone_is_named():
-    with pytest.raises(InputError, match="is gone"):
-        torch.ops.carousel.scan([drawn(2, 1, 3)], [0, 1, 0, 0, 0, 0], 10**9, False)
+def test_what_cannot_be_exported_is_said(cell, options, dtype, reason):
+    with pytest.raises(InputError, match=reason):
+        torch.export.export(Scan(cell, **options), (torch.ones(3, 2, 2, dtype=dtype),))

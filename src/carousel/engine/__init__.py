@@ -7,26 +7,44 @@ final_state, states)`` and is chosen here, nowhere else. "auto" is "native" wher
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from carousel.cell import Cell
+from carousel.cell import Cell, State
 from carousel.engine import eager, lowered
-from carousel.engine.call import Call
+from carousel.engine.call import Call, being_compiled
 from carousel.engine.capture import UnsupportedStep
+from carousel.engine.checks import checked_call
 from carousel.engine.ir import Loop
 from carousel.engine.packing import Packing
 from carousel.engine.program import LoopRunner
 from carousel.engine.step import NativeStep
+from carousel.engine.trace import lifted
 from carousel.engine.watch import watched
 from carousel.errors import InputError
 
 BACKENDS = ("eager", "native")
 """The backends by name, beside "auto"."""
+
+
+def scan(
+    cell: Cell,
+    inputs: Any,
+    state: State,
+    context: Any,
+    generator: torch.Generator | None,
+    lengths: Tensor | Sequence[int] | None,
+    return_states: bool,
+    backend: str,
+) -> tuple[Any, ...]:
+    """What `carousel.scan` gives."""
+    call = checked_call(cell, inputs, state, context, generator, lengths, return_states)
+    outputs, final_state, states = run(cell, call, backend)
+    return (outputs, final_state, states) if return_states else (outputs, final_state)
 
 
 def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
@@ -37,6 +55,8 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     """
     if backend not in ("auto", *BACKENDS):
         raise InputError(f"scan: unknown backend {backend!r}, expected one of: auto, {', '.join(BACKENDS)}")
+    if being_compiled():
+        return _run_traced(cell, call, backend)
     if backend == "eager":
         return eager.run(cell, call)
     refusal = native_refusal(cell, call)
@@ -51,14 +71,44 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     return eager.run(cell, call)
 
 
-def native_refusal(cell: Cell, call: Call) -> str | None:
-    """Why a call cannot run on native code, whatever its step does; None where it can."""
-    tensors = [*watched(cell).weights.values(), *(leaf for leaves, _ in call.flat for leaf in leaves)]
+def _run_traced(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
+    """A call that is being traced: one operator, or an error."""
+    from carousel.engine import operator  # to register operators takes time, and few calls are traced
+
+    tensors = [*lifted(cell).values(), *(leaf for leaves, _ in call.flat for leaf in leaves)]
+    refusal = "backend 'eager' cannot be traced" if backend == "eager" else _unsuited(tensors)
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        refusal = "the call is inside a torch.func transform"
+    if forward_ad._current_level >= 0:
+        refusal = "forward-mode derivatives are asked for"
+    try:
+        if refusal is None:
+            return operator.run(cell, call, compile_native)
+    except UnsupportedStep as unsupported:
+        refusal = str(unsupported)
+    raise InputError(
+        f"scan: it is compiled and exported natively or not at all: {refusal}; "
+        "call it outside of what is traced, or compile without fullgraph"
+    )
+
+
+def _unsuited(tensors: Iterable[Tensor]) -> str | None:
+    """Why native code cannot take these tensors; None where it can."""
     for tensor in tensors:
-        if not tensor.is_cpu:
+        if tensor.device.type != "cpu":
             return f"it runs on the CPU, got a tensor on {tensor.device}"
         if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
             return f"it knows float32 and float64, got {tensor.dtype}"
+    return None
+
+
+def native_refusal(cell: Cell, call: Call) -> str | None:
+    """Why a call cannot run on native code, whatever its step does; None where it can."""
+    tensors = [*watched(cell).weights.values(), *(leaf for leaves, _ in call.flat for leaf in leaves)]
+    unsuited = _unsuited(tensors)
+    if unsuited is not None:
+        return unsuited
+    for tensor in tensors:
         if type(tensor) not in (Tensor, nn.Parameter, nn.Buffer):
             return f"it takes plain tensors, got {type(tensor).__name__}"
     intercepted = interception()

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch._guards import TracingContext
 from torch.utils import _pytree as pytree
 
 Flat = tuple[list[Tensor], pytree.TreeSpec]
@@ -36,7 +38,6 @@ class Call:
     sequence_noise: dict[str, Tensor]
     lengths: Tensor | None
     return_states: bool
-    weights: list[Tensor] | None = None
 
     @cached_property
     def flat(self) -> tuple[Flat, Flat, Flat, Flat, Flat]:
@@ -60,3 +61,10 @@ def flat(tree: Any) -> Flat:
     if tree is None or (isinstance(tree, dict) and not tree):
         return [], _EMPTY
     return pytree.tree_flatten(tree)
+
+
+def being_compiled() -> bool:
+    """Whether `torch.compile` or `torch.export` is tracing the call."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._len_torch_dispatch_stack() > 0 and TracingContext.try_get() is not None

@@ -139,8 +139,7 @@ def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> t
     (inputs, _), (state, state_spec), (context, _), (step_noise, _), (sequence_noise, _) = call.flat
 
     env = dict(graph.constants)
-    weights = cell_now.weights.values() if call.weights is None else call.weights
-    env.update(zip(graph.weights, weights, strict=True))
+    env.update(zip(graph.weights, cell_now.weights.values(), strict=True))
     env.update(zip((*graph.inputs, *graph.step_noise), [rows.pack_steps(leaf) for leaf in (*inputs, *step_noise)], strict=True))
     env.update(
         zip((*graph.context, *graph.sequence_noise), [rows.pack_rows(leaf) for leaf in (*context, *sequence_noise)], strict=True)

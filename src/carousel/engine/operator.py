@@ -1,183 +1,273 @@
-"""`scan` as one operator of PyTorch, for `torch.compile` and `torch.export`, which look at operations and not into them.
+"""The lowering by loops as one operator, for `torch.compile` and `torch.export`.
 
-The operator takes tensors and numbers only: the cell's weights are among the tensors, and the cell itself is found by
-a number. So a program made by torch.export runs in the process that made it. What backward needs is not kept: the
-operator of the gradient runs the forward pass once more.
+They trace a call on tensors without data, so nothing of it may be run or looked into: in what they
+make of it, a scan is a single call of ``carousel::scan``, and its gradients one of
+``carousel::scan_backward``. Eager calls take the autograd function of lowered.py, which costs less.
+
+Operators take tensors, numbers and texts only. A captured step is named by a digest of its graph,
+under which it is kept for as long as the process lives.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
 
-from carousel.cell import Cell, State
-from carousel.engine import compile_native, lowered
+from carousel.cell import Cell
 from carousel.engine.call import Call
-from carousel.engine.trace import lifted
-from carousel.engine.watch import watched
+from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
+from carousel.engine.lowered import Lowered, lower
+from carousel.engine.packing import Packing, packing
+from carousel.engine.program import Program
+from carousel.engine.watch import Watched
 from carousel.errors import InputError
 
-_numbers: WeakKeyDictionary[Cell, int] = WeakKeyDictionary()
-_cells: WeakValueDictionary[int, Cell] = WeakValueDictionary()
-_next = count()
-_LEADING = (0, 2, 1, 2, 1, 1)
-"""Leading axes of weights, inputs, state, step noise, sequence noise and lengths: none, (T, B) or (B,)."""
+_steps: dict[str, Lowered] = {}
+"""The captured steps that traced calls have named."""
 
 
-@torch.compiler.assume_constant_result
-def number_of(cell: Cell) -> int:
-    """The number that stands for a cell in an operator's arguments."""
-    if cell not in _numbers:
-        _numbers[cell] = next(_next)
-        _cells[_numbers[cell]] = cell
-    return _numbers[cell]
+def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
+    """(outputs, final_state, states) as `carousel.scan` gives them, of a call that is being traced.
+
+    Raises:
+        UnsupportedStep: the step has an operation that cannot be lowered.
+    """
+    cell_now = Watched(cell)  # tracing has other tensors in the place of the cell's own: nothing to remember
+    with _disable_current_modes():
+        lowered = lower(cell, _one_step(call), cell_now, compile_loop)
+        name = _digest(lowered.graph)
+        any_rows = packing(1, 1, None)  # the prelude goes row by row, whatever the rows are; remembered, so made here
+    _steps.setdefault(name, lowered)
+    graph = lowered.graph
+    (inputs, _), (state, state_spec), (context, _), (step_noise, _), (sequence_noise, _) = call.flat
+
+    env = dict(graph.constants)
+    given = (*graph.weights, *graph.inputs, *graph.step_noise, *graph.context, *graph.sequence_noise)
+    env.update(zip(given, (*cell_now.weights.values(), *inputs, *step_noise, *context, *sequence_noise), strict=True))
+    for stage in lowered.prelude:
+        stage(env, {}, any_rows, None)
+    tensors = [*(env[value] for value in lowered.arguments), *state]
+    needs = [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
+
+    flat = scan(tensors, call.lengths, name, needs, call.steps, call.batch, call.return_states)
+    n_outputs, n_states = len(graph.outputs), len(state)
+    y = pytree.tree_unflatten(flat[:n_outputs], lowered.y_spec)
+    final_state = pytree.tree_unflatten(flat[n_outputs : n_outputs + n_states], state_spec)
+    if not call.return_states:
+        return y, final_state, None
+    states = flat[n_outputs + n_states : n_outputs + 2 * n_states]
+    if call.lengths is not None:
+        states = [_standing_still(leaf, first, call.lengths) for leaf, first in zip(states, state, strict=True)]
+    return y, final_state, pytree.tree_unflatten(states, state_spec)
 
 
-def traced(
-    cell: Cell, inputs: Any, state: State, noise: Sequence[Sequence[Tensor]], lengths: Tensor | None, return_states: bool
-) -> tuple[Any, ...]:
-    """What scan gives, as a call of the operator; every line of it may be traced.
+def _one_step(call: Call) -> Call:
+    """A call of one step of one sequence with the same shapes and dtypes, of tensors without data."""
+
+    def like(tree: Any, axes: int) -> Any:
+        return pytree.tree_map(
+            lambda leaf: torch.empty((1,) * axes + tuple(map(int, leaf.shape[axes:])), dtype=leaf.dtype, device="meta"), tree
+        )
+
+    context = None if call.context is None else like(call.context, 1)
+    noise = like(call.step_noise, 2), like(call.sequence_noise, 1)
+    return Call(1, 1, like(call.inputs, 2), like(call.state, 1), context, *noise, None, call.return_states)
+
+
+def _standing_still(states: Tensor, initial: Tensor, lengths: Tensor) -> Tensor:
+    """States after each step (T, B, ...), with that of a sequence's end in place of what is past it."""
+    last = torch.minimum(torch.arange(states.shape[0])[:, None], lengths - 1)  # (T, B)
+    made = states[last.clamp_min(0), torch.arange(states.shape[1])]
+    return torch.where((last >= 0).reshape(last.shape + (1,) * (states.dim() - 2)), made, initial)
+
+
+def _digest(graph: Graph) -> str:
+    """A name for all that the results of a step depend on."""
+
+    def said(given: object) -> str:
+        return f"{given.name} {given.shape} {given.dtype}" if isinstance(given, Value) else repr(given)
+
+    digest = hashlib.sha256()
+    for group in ("weights", "inputs", "state", "context", "step_noise", "sequence_noise", "outputs", "new_state"):
+        digest.update(f"{group} {[said(value) for value in getattr(graph, group)]}\n".encode())
+    for op in graph.ops:
+        attributes = sorted((key, repr(value)) for key, value in op.attributes.items())
+        stopped = op.output in graph.stopped
+        digest.update(f"{op.kind} {[said(given) for given in op.inputs]} {attributes} -> {said(op.output)} {stopped}\n".encode())
+    for value, constant in graph.constants.items():
+        digest.update(f"{said(value)} {constant.tolist()!r}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _program(step: str, needs: Sequence[bool], return_states: bool) -> tuple[Lowered, Program]:
+    """The captured step of that name, and its program for these gradients."""
+    lowered = _steps.get(step)
+    if lowered is None:
+        raise InputError(
+            f"carousel::scan: no step {step} in this process: machine code is not part of an exported program; "
+            "export the model here, or load its weights into a model made here"
+        )
+    count = len(lowered.arguments)
+    with _disable_current_modes():
+        return lowered, lowered.program(tuple(needs[:count]), tuple(needs[count:]), return_states)
+
+
+def _packed(lowered: Lowered, tensors: Sequence[Tensor], rows: Packing) -> tuple[list[Tensor], list[Tensor]]:
+    """(arguments, initial states) as a program takes them."""
+    pack = {SHARED: lambda tensor: tensor, ROW: rows.pack_rows, STEP: rows.pack_steps}
+    count, lead = len(lowered.arguments), lowered.graph.lead
+    arguments = [pack[lead[value]](tensor) for value, tensor in zip(lowered.arguments, tensors[:count], strict=True)]
+    return arguments, [rows.pack_rows(tensor) for tensor in tensors[count:]]
+
+
+def _rows(lengths: Tensor | None, steps: int, batch: int) -> Packing:
+    if forward_ad._current_level >= 0:  # PyTorch would give tangents of zero
+        raise InputError("carousel::scan: no forward-mode derivatives through a compiled or exported call; run it uncompiled")
+    if lengths is not None and batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= steps:
+        raise InputError(f"scan: expected lengths in 0..T = {steps}, got {int(lengths.min())}..{int(lengths.max())}")
+    return packing(steps, batch, lengths)
+
+
+def _own(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, contiguous and each with memory of its own: what an operator gives shares none."""
+    taken = {tensor.untyped_storage()._cdata for tensor in others}
+    result = []
+    for tensor in tensors:
+        if not tensor.is_contiguous() or tensor.untyped_storage()._cdata in taken:
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+        taken.add(tensor.untyped_storage()._cdata)
+        result.append(tensor)
+    return result
+
+
+@torch.library.custom_op("carousel::scan", mutates_args=(), device_types="cpu")
+def scan(
+    tensors: Sequence[Tensor],
+    lengths: Tensor | None,
+    step: str,
+    needs: Sequence[bool],
+    steps: int,
+    batch: int,
+    return_states: bool,
+) -> list[Tensor]:
+    """(outputs (T, B, ...), final states (B, ...), states after each step (T, B, ...), what backward needs (T * B, ...)), flat.
 
     Args:
-        inputs:  a tensor or a tuple of tensors.
-        noise:   the draws of each step and those of a sequence, in the order of the cell's `noise_shapes`.
+        tensors:  the arguments of the step's plan, then the initial states (B, ...): those of each step (T, B, ...).
+        step:     name of the captured step.
+        needs:    which of the tensors need a gradient.
     """
-    given = list(inputs) if isinstance(inputs, tuple) else [inputs]
-    before, spec = pytree.tree_flatten(state)
-    weights = list(lifted(cell).values())
-    groups = [weights, given, before, *noise, [] if lengths is None else [lengths]]
-    tensors = [tensor for group in groups for tensor in group]
-    flat = torch.ops.carousel.scan(tensors, [len(group) for group in groups], number_of(cell), return_states)
-    final = pytree.tree_unflatten(flat[1 : 1 + len(before)], spec)
-    if not return_states:
-        return flat[0], final
-    return flat[0], final, pytree.tree_unflatten(flat[1 + len(before) :], spec)
+    lowered, program = _program(step, needs, return_states)
+    rows = _rows(lengths, steps, batch)
+    arguments, initial = _packed(lowered, tensors, rows)
+    outputs, final, states, saved = program.run_forward(arguments, initial, rows, return_states)
+    over_steps = [rows.unpack_steps(leaf) for leaf in (*outputs, *states)]
+    results = [*over_steps[: len(outputs)], *map(rows.unpack_rows, final), *over_steps[len(outputs) :]]
+    if rows.total < steps * batch:  # a traced call knows no other size
+        saved = [torch.cat([leaf, leaf.new_zeros(steps * batch - rows.total, *leaf.shape[1:])]) for leaf in saved]
+    return _own([*results, *saved], [*tensors, *lowered.graph.constants.values()])
 
 
-@torch.library.custom_op("carousel::scan", mutates_args=())
-def _scan(tensors: Sequence[Tensor], counts: Sequence[int], number: int, return_states: bool) -> list[Tensor]:
-    with torch.no_grad():
-        return _apart(_run([tensor.detach() for tensor in tensors], counts, number, return_states), tensors)
-
-
-@torch.library.custom_op("carousel::scan_backward", mutates_args=())
-def _scan_backward(
-    cotangents: Sequence[Tensor], tensors: Sequence[Tensor], counts: Sequence[int], number: int, return_states: bool
-) -> list[Tensor]:
-    """The gradients of the tensors of floating point."""
-    # An operator's code runs beneath autograd, which here is to look at the forward pass all the same.
-    with torch._C._PreserveDispatchKeyGuard(), torch.enable_grad():
-        torch._C._dispatch_tls_set_dispatch_key_excluded(torch._C.DispatchKey.AutogradFunctionality, False)
-        leaves = [tensor.detach() for tensor in tensors]
-        wanted = [leaf.requires_grad_() for leaf in leaves if leaf.is_floating_point()]
-        results = _run(leaves, counts, number, return_states)
-        pairs = [(result, g) for result, g in zip(results, cotangents, strict=True) if result.requires_grad]
-        found = torch.autograd.grad([result for result, _ in pairs], wanted, [g for _, g in pairs], materialize_grads=True)
-    return _apart(found, cotangents)
-
-
-def _run(tensors: Sequence[Tensor], counts: Sequence[int], number: int, return_states: bool) -> list[Tensor]:
-    cell, call = _call(tensors, counts, number, return_states)
-    y, final, states = lowered.run(cell, call, compile_native)
-    return [y, *pytree.tree_leaves(final), *(pytree.tree_leaves(states) if return_states else [])]
-
-
-def _call(tensors: Sequence[Tensor], counts: Sequence[int], number: int, return_states: bool) -> tuple[Cell, Call]:
-    cell = _cells.get(number)
-    if cell is None:
-        raise InputError("carousel.scan: the cell that this program was made with is gone; expected it to be kept")
-    rest = list(tensors)
-
-    def take(count: int) -> list[Tensor]:
-        taken = rest[:count]
-        del rest[:count]
-        return taken
-
-    weights, given, before, step_noise, sequence_noise, lengths = map(take, counts)
-    names = {"step": step_noise, "sequence": sequence_noise}
-    drawn = {kind: [name for name, spec in cell.noise_shapes().items() if spec[0] == kind][: len(names[kind])] for kind in names}
-    steps, batch = given[0].shape[:2]
-    return cell, Call(
-        steps,
-        batch,
-        given[0] if len(given) == 1 else tuple(given),
-        pytree.tree_unflatten(before, pytree.tree_structure(cell.initial_state())),
-        None,
-        dict(zip(drawn["step"], step_noise, strict=True)),
-        dict(zip(drawn["sequence"], sequence_noise, strict=True)),
-        lengths[0] if lengths else None,
-        return_states,
-        weights,
-    )
-
-
-@_scan.register_fake
-def _(tensors: Sequence[Tensor], counts: Sequence[int], number: int, return_states: bool) -> list[Tensor]:
-    leading = [axes for count, axes in zip(counts, _LEADING, strict=True) for _ in range(count)]
-    # T and B may be symbols; a step's own sizes are numbers.
-    sizes = [(*(1,) * axes, *map(int, tensor.shape[axes:])) for tensor, axes in zip(tensors, leading, strict=True)]
-    dtypes = [tensor.dtype for tensor in tensors]
-
-    def looked_at() -> lowered.Lowered:
-        like = [torch.empty(size, dtype=dtype, device="meta") for size, dtype in zip(sizes, dtypes, strict=True)]
-        cell, call = _call(like, counts, number, return_states)
-        return lowered.lower(cell, call, watched(cell), compile_native)
-
-    # In a thread of its own the step is captured by itself, and not as a part of what is being traced here.
-    with ThreadPoolExecutor(1) as thread:
-        found = thread.submit(looked_at).result()
-    if found.y_spec != pytree.tree_structure(0):
-        raise InputError(
-            f"scan: under torch.compile or torch.export expected y of {type(_cells[number]).__name__} to be one tensor"
-        )
-    one = tensors[counts[0]]
-    T, B = one.shape[:2]
-    y, states = found.graph.outputs[0], found.graph.new_state
-    empty = [one.new_empty((T, B, *y.shape), dtype=y.dtype)]
-    empty += [one.new_empty((B, *value.shape), dtype=value.dtype) for value in states]
-    if return_states:
-        empty += [one.new_empty((T, B, *value.shape), dtype=value.dtype) for value in states]
-    return empty
-
-
-@_scan_backward.register_fake
+@scan.register_fake
 def _(
-    cotangents: Sequence[Tensor], tensors: Sequence[Tensor], counts: Sequence[int], number: int, return_states: bool
+    tensors: Sequence[Tensor],
+    lengths: Tensor | None,
+    step: str,
+    needs: Sequence[bool],
+    steps: int,
+    batch: int,
+    return_states: bool,
 ) -> list[Tensor]:
-    return [torch.empty_like(tensor) for tensor in tensors if tensor.is_floating_point()]
+    lowered, program = _program(step, needs, return_states)
+    graph = lowered.graph
+
+    def empty(values: Sequence[Value], *leading: int) -> list[Tensor]:
+        return [torch.empty((*leading, *value.shape), dtype=value.dtype) for value in values]
+
+    states = empty(graph.new_state, steps, batch) if return_states else []
+    saved = empty(program.plan.saved, steps * batch)
+    return [*empty(graph.outputs, steps, batch), *empty(graph.new_state, batch), *states, *saved]
+
+
+@torch.library.custom_op("carousel::scan_backward", mutates_args=(), device_types="cpu")
+def scan_backward(
+    tensors: Sequence[Tensor],
+    saved: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+    lengths: Tensor | None,
+    step: str,
+    needs: Sequence[bool],
+    steps: int,
+    batch: int,
+    return_states: bool,
+) -> list[Tensor]:
+    """Gradients of those tensors of `scan` that need one; cotangents are those of what `scan` gives but for what is saved."""
+    lowered, program = _program(step, needs, return_states)
+    rows = _rows(lengths, steps, batch)
+    arguments, _ = _packed(lowered, tensors, rows)
+    n_outputs, n_states = len(lowered.graph.outputs), len(lowered.graph.state)
+    d_final = [rows.pack_rows(leaf) for leaf in cotangents[n_outputs : n_outputs + n_states]]
+    d_outputs, d_states = (
+        [rows.pack_steps(leaf) for leaf in some] for some in (cotangents[:n_outputs], cotangents[n_outputs + n_states :])
+    )
+    kept = [leaf[: rows.total] for leaf in saved]
+    gradients, d_initial = program.run_backward(arguments, kept, d_outputs, d_final, d_states, rows)
+
+    unpack = {SHARED: lambda tensor: tensor, ROW: rows.unpack_rows, STEP: rows.unpack_steps}
+    leads = [*(lowered.graph.lead[value] for value in lowered.arguments), *[ROW] * n_states]
+    found = [
+        torch.zeros_like(tensor) if gradient is None else unpack[lead](gradient)
+        for tensor, gradient, lead, needed in zip(tensors, (*gradients, *d_initial), leads, needs, strict=True)
+        if needed
+    ]
+    return _own(found, [*tensors, *saved, *cotangents, *lowered.graph.constants.values()])
+
+
+@scan_backward.register_fake
+def _(
+    tensors: Sequence[Tensor],
+    saved: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
+    lengths: Tensor | None,
+    step: str,
+    needs: Sequence[bool],
+    steps: int,
+    batch: int,
+    return_states: bool,
+) -> list[Tensor]:
+    return [torch.empty(tensor.shape, dtype=tensor.dtype) for tensor, needed in zip(tensors, needs, strict=True) if needed]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    tensors, ctx.counts, ctx.number, ctx.return_states = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.like = [(leaf.shape, leaf.dtype) for leaf in output]
+    tensors, lengths, step, needs, steps, batch, return_states = inputs
+    if any(tensor.requires_grad and not needed for tensor, needed in zip(tensors, needs, strict=True)):
+        raise InputError(
+            "carousel::scan: a gradient is asked for that the traced program does not make; "
+            "trace it with gradients enabled and requires_grad on all that shall have one, or run it under torch.no_grad()"
+        )
+    graph = _steps[step].graph
+    n_results = len(graph.outputs) + (2 if return_states else 1) * len(graph.state)
+    ctx.options = step, needs, steps, batch, return_states
+    ctx.counts = len(tensors), n_results
+    ctx.save_for_backward(*tensors, *output, *([] if lengths is None else [lengths]))
+    ctx.set_materialize_grads(False)
 
 
-def _gradient(ctx: Any, cotangents: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    tensors = ctx.saved_tensors
-    one = tensors[ctx.counts[0]]
-    full = [one.new_zeros(shape, dtype=dtype) if g is None else g for g, (shape, dtype) in zip(cotangents, ctx.like, strict=True)]
-    found = iter(torch.ops.carousel.scan_backward(full, tensors, ctx.counts, ctx.number, ctx.return_states))
-    return [next(found) if tensor.is_floating_point() else None for tensor in tensors], None, None, None
+def _gradients(ctx: Any, cotangents: list[Tensor | None]) -> tuple[Any, ...]:
+    n_tensors, n_results = ctx.counts
+    step, needs, steps, batch, return_states = ctx.options
+    tensors, output = ctx.saved_tensors[:n_tensors], ctx.saved_tensors[n_tensors : n_tensors + len(cotangents)]
+    lengths = next(iter(ctx.saved_tensors[n_tensors + len(cotangents) :]), None)
+    given = [torch.zeros_like(leaf) if d is None else d for leaf, d in zip(output[:n_results], cotangents[:n_results], strict=True)]
+    found = iter(scan_backward(tensors, output[n_results:], given, lengths, step, needs, steps, batch, return_states))
+    return [next(found) if needed else None for needed in needs], *[None] * 6
 
 
-_scan.register_autograd(_gradient, setup_context=_keep)
-
-
-def _apart(results: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
-    """The results, copied where they share memory with one another or with what was given, as an operator's may not."""
-    seen = {tensor.untyped_storage().data_ptr() for tensor in given}
-    apart = []
-    for result in results:
-        own = result.detach()
-        own = own.clone() if own.untyped_storage().data_ptr() in seen else own
-        seen.add(own.untyped_storage().data_ptr())
-        apart.append(own)
-    return apart
+scan.register_autograd(_gradients, setup_context=_keep)
