@@ -14,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from carousel import Stack, fit, scan
+from carousel.cells import LSTM1997
 from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
 from carousel.models import build
@@ -184,6 +185,11 @@ def recorded(recipe: Recipe) -> list[dict[str, object]]:
     return [json.loads(row.read_text()) for row in rows if row.exists()]
 
 
+def network_of_1997() -> Figure:
+    """The network that the paper draws: 8 inputs, 4 outputs, 2 blocks of 2."""
+    return LSTM1997(8, 4, blocks=2, block_size=2, in_bias=(-2, -4)).draw()
+
+
 def published() -> Figure | None:
     """Training sequences of the paper and of what `carousel reproduce lstm1997` recorded."""
     return lstm1997.draw_sequences(recorded(lstm1997.RECIPE))
@@ -205,6 +211,7 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "demo": demo,
     "ntm": ntm,
     "lstm1997": published,
+    "lstm1997-network": network_of_1997,
     "guessing": guesses,
 }
 

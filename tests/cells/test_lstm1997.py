@@ -97,3 +97,20 @@ def test_gates_are_what_a_step_computes():
     _, after = cell.step(x, state)
     assert torch.equal(after.s, gates["s"])
     assert torch.equal(after.y[:4], torch.cat([gates["in"], gates["out"]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "lines", "title"),
+    [
+        ({"blocks": 2, "block_size": 2}, 8 * 8 + 4 * 4, "156 weights, 12 of them biases"),
+        ({"blocks": 1, "biases": "none", "simple": True}, 8 * 2 + 4 + 8 * 4, "52 weights, 0 of them biases"),
+    ],
+)
+def test_the_picture_has_every_unit_and_every_connection(options, lines, title):
+    (axes,) = LSTM1997(8, 4, **options).draw().axes
+    assert axes.get_title() == title
+    connections = [line for line in axes.lines if line.get_marker() == "None"]
+    assert len(connections) == lines
+    said = [text.get_text() for text in axes.texts]
+    assert said.count("cell") == options["blocks"] * options.get("block_size", 1)
+    assert {"8 inputs", "4 output units"} <= set(said)

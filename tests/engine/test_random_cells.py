@@ -1,5 +1,8 @@
 """Random small cells from the operations that steps are made of, on native code against eager."""
 
+from collections import OrderedDict
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from carousel.cell import Cell
+from carousel.engine import lowered, native
 from comparison import agree, everything
 
 ONE = {
@@ -100,14 +104,18 @@ arguments = {
 LIMITS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-@settings(max_examples=12, derandomize=True, **LIMITS)
+@settings(max_examples=30, derandomize=True, **LIMITS)
 @given(**arguments)
 def test_random_cells_agree_with_eager(size, recipe, B, lengths, seed):
     check(size, recipe, B, lengths, seed)
 
 
 @pytest.mark.long
-@settings(max_examples=400, **LIMITS)
+@pytest.mark.parametrize("width", [4, 8, 16])
+@settings(max_examples=200, **LIMITS)
 @given(**arguments)
-def test_many_random_cells_agree_with_eager(size, recipe, B, lengths, seed):
-    check(size, recipe, B, lengths, seed)
+def test_many_random_cells_agree_with_eager(width, size, recipe, B, lengths, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "compile_loop", partial(native.compile_loop, vector_width=width))
+        patch.setattr(lowered, "_cache", OrderedDict())  # code of other widths stands in the other one
+        check(size, recipe, B, lengths, seed)

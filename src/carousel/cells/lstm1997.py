@@ -28,7 +28,7 @@ Options:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ from torch import Tensor, nn
 from carousel.cell import Cell
 from carousel.cells._common import check_sizes, squashing, uniform_
 from carousel.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Biases = Literal["none", "gates", "hidden", "all"]
 
@@ -137,3 +140,54 @@ class LSTM1997(Cell):
     def _by_block(self, gate: Tensor, cells: Tensor) -> Tensor:
         """(N S,): each cell's value times its block's gate."""
         return (gate[:, None] * cells.reshape(self.blocks, self.block_size)).reshape(self.blocks * self.block_size)
+
+    def draw(self) -> Figure:
+        """A picture of the network: inputs below, blocks with their gates, output units above, and who sees whom."""
+        from matplotlib.figure import Figure
+        from matplotlib.patches import FancyBboxPatch
+
+        N, S = self.blocks, self.block_size
+        kinds = ["in", *["cell"] * S] if self.simple else ["in", *["cell"] * S, "out"]
+        hidden = [(block * (len(kinds) + 0.8) + n, kind) for block in range(N) for n, kind in enumerate(kinds)]
+        width = max(hidden[-1][0], self.input_size - 1, self.output_size - 1)
+
+        def spread(count: int, units: float) -> list[float]:
+            return [(width - units) / 2 + n * units / max(count - 1, 1) for n in range(count)] if count > 1 else [width / 2]
+
+        inputs, outputs = spread(self.input_size, self.input_size - 1), spread(self.output_size, self.output_size - 1)
+        shift = (width - hidden[-1][0]) / 2
+        units = [(place + shift, kind) for place, kind in hidden]
+        cells = [place for place, kind in units if kind == "cell"]
+        figure = Figure(figsize=(max(0.62 * width + 2.6, 5.0), 4.6), layout="constrained")
+        axes = figure.subplots()
+        for below, above, height, colour in (
+            (inputs, [place for place, _ in units], 0, "#BBBBBB"),
+            (cells, outputs, 1, "#0072B2"),
+            *([(inputs, outputs, 0, "#BBBBBB")] if self.simple else []),
+        ):
+            top = 1 if height == 0 and above is not outputs else 2
+            for one in below:
+                axes.plot([[one] * len(above), above], [[height] * len(above), [top] * len(above)], color=colour, lw=0.6, zorder=1)
+        for block in range(N):
+            first = units[block * len(kinds)][0] - 0.5
+            box = FancyBboxPatch((first, 0.84), len(kinds), 0.32, boxstyle="round,pad=0.04", fc="#F5F7F9", ec="#999999", zorder=0)
+            axes.add_patch(box)
+        look: dict[str, Any] = {"ms": 21, "mec": "black", "mew": 0.8, "zorder": 3}
+        for place, kind in units:
+            axes.plot(place, 1, "s" if kind == "cell" else "o", mfc="#9FD0EC" if kind == "cell" else "white", **look)
+            axes.text(place, 1, kind, ha="center", va="center", fontsize=7, zorder=4)
+        axes.plot(inputs, [0] * len(inputs), "o", mfc="white", **look)
+        axes.plot(outputs, [2] * len(outputs), "o", mfc="white", **look)
+        if not self.simple:
+            end = units[-1][0] + 0.75
+            axes.annotate("", (end, 0.8), (end, 1.2), arrowprops={"arrowstyle": "->", "connectionstyle": "arc3,rad=-1"})
+            axes.text(end + 1.1, 1, "every gate and cell\nto every gate and cell,\na step later", va="center", fontsize=8)
+        for height, name, count in ((0, "input", self.input_size), (2, "output unit", self.output_size)):
+            axes.text(-0.9, height, f"{count} {name}{'s' * (count > 1)}", ha="right", va="center", fontsize=9)
+        axes.text(-0.9, 1, f"{N} block{'s' * (N > 1)} of {S}", ha="right", va="center", fontsize=9)
+        biases = sum(len(one) for one in (self.b, self.c) if one is not None)
+        weights = sum(parameter.numel() for parameter in self.parameters())
+        axes.set_title(f"{weights} weights, {biases} of them biases", fontsize=10)
+        axes.set(xlim=(-3.6, width + (0.6 if self.simple else 5.4)), ylim=(-0.3, 2.3))
+        axes.axis("off")
+        return figure
