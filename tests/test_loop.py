@@ -493,5 +493,13 @@ def test_params_that_do_not_fit_are_named():
         carousel.scan(cell, x, params={"W": params["W"]})
     with pytest.raises(InputError, match=r"params\['U'\] \(4, 3, 3\)"):
         carousel.scan(cell, x, params=params | {"U": params["U"][:3]})
-    with pytest.raises(InputError, match=r"inputs \(T, P, B, \.\.\.\) for the P = 4"):
-        carousel.scan(cell, x[:, :3], params=params)
+    for given, reason in [
+        ({"inputs": x[:, :3]}, r"P = 4 networks expected inputs \(T, 4, 1, ...\), got \(5, 3, 1, 2\)"),
+        ({"inputs": x[:, :, 0]}, r"expected inputs \(T, 4, B, 2\), got \(5, 4, 2\)"),
+        ({"inputs": None}, r"expected inputs .* got NoneType"),
+        ({"inputs": x, "state": (torch.zeros(4, 1, 3),)}, "state of Elman built as"),
+        ({"inputs": x, "state": torch.zeros(4, 3)}, r"expected state \(4, 1, ...\), got \(4, 3\)"),
+        ({"inputs": x, "lengths": [5, 5, 5, 5]}, r"expected lengths \(4, 1, ...\), got \(4,\)"),
+    ]:
+        with pytest.raises(InputError, match=reason):
+            carousel.scan(cell, **given, params=params)

@@ -99,15 +99,22 @@ def _population_scan(
 ) -> tuple[Any, ...]:
     """scan with params: the P networks times B sequences as P * B rows."""
     P = _check_params(cell, params)
-    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves(inputs)]
-    if any(len(shape) < 3 or shape[1] != P for shape in shapes):
+    shape = tuple(getattr(next(iter(pytree.tree_leaves(inputs)), None), "shape", ()))
+    if len(shape) < 3 or (cell.input_size is not None and shape[3:] != (cell.input_size,)):
         raise InputError(
-            f"scan: expected inputs (T, P, B, ...) for the P = {P} networks of params, got {', '.join(map(str, shapes))}"
+            f"scan: with params expected inputs (T, {P}, B, {cell.input_size or '...'}), got {shape or type(inputs).__name__}"
         )
-    B = shapes[0][2]
+    B = shape[2]
 
-    def rows(tree: Any, axis: int = 0) -> Any:
+    def rows(what: str, tree: Any, axis: int = 0) -> Any:
+        wanted = ", ".join(map(str, ["T", P, B][1 - axis :]))
+        for leaf in pytree.tree_leaves(tree):
+            if not isinstance(leaf, Tensor) or leaf.shape[axis : axis + 2] != (P, B):
+                got = tuple(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__
+                raise InputError(f"scan: with params of P = {P} networks expected {what} ({wanted}, ...), got {got}")
         return pytree.tree_map(lambda leaf: leaf.flatten(axis, axis + 1), tree)
+
+    inputs = rows("inputs", inputs, 1)
 
     def networks(tree: Any, axis: int = 0) -> Any:
         return pytree.tree_map(lambda leaf: leaf.unflatten(axis, (P, B)), tree)
@@ -115,17 +122,21 @@ def _population_scan(
     def for_each_sequence(tree: Any) -> Any:
         return pytree.tree_map(lambda leaf: leaf.repeat_interleave(B, 0), tree)
 
-    state = for_each_sequence(_starts(cell, params, P)) if state is None else rows(state)
-    own = () if context is None else rows(context)
+    if state is None:
+        state = for_each_sequence(_starts(cell, params, P))
+    else:
+        state = rows("state", state)
+        check_state("scan", cell, state, (P * B,))
+    own = () if context is None else rows("context", context)
     if context is not None:
         check_context(cell, own, P * B)
     outputs, final_state, *states = scan(
         _Population(cell),
-        rows(inputs, 1),
+        inputs,
         state,
         context=(for_each_sequence(dict(params)), own),
         generator=generator,
-        lengths=None if lengths is None else torch.as_tensor(lengths).flatten(),
+        lengths=None if lengths is None else rows("lengths", torch.as_tensor(lengths)),
         return_states=return_states,
         backend=backend,
     )
