@@ -50,5 +50,7 @@ class Batch:
         def cut(tree: Any) -> Any:
             return pytree.tree_map(lambda leaf: leaf[start:stop], tree)
 
+        if start == 0 and stop >= self.steps:
+            return self
         steps = min(stop, self.steps) - start
         return Batch(cut(self.inputs), cut(self.targets), self.mask[start:stop], (self.lengths - start).clamp(0, steps))

@@ -135,7 +135,7 @@ class Program:
         env: Env = {}
         for here, rows in parts:
             memory.enter(here)
-            env = {**plan.graph.constants, **_within(given, here, lead)}
+            env = {**plan.graph.constants, **(given if len(parts) == 1 else _within(given, here, lead))}
             for stage in self.forward:
                 stage(env, carried, rows, memory)
             for value in lasting:
@@ -177,7 +177,7 @@ class Program:
         totals: Env = {}
         for here, rows in reversed(parts):
             memory.enter(here)
-            env = {**fixed, **_within(given, here, backward.lead)}
+            env = {**fixed, **(given if len(parts) == 1 else _within(given, here, backward.lead))}
             for stage in self.backward:
                 stage(env, carried, rows, memory)
             for value in lasting:

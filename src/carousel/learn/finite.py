@@ -56,8 +56,12 @@ def check_loss(value: Tensor, cell: Cell, batch: Batch, loss: StepLoss, *, state
 
 def check_gradients(cell: Cell) -> None:
     """Raise Diverged where a parameter's gradient is not finite."""
-    for name, parameter in cell.named_parameters():
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+    gradients = {name: parameter.grad for name, parameter in cell.named_parameters() if parameter.grad is not None}
+    # A sum of squares is found in a tenth of the time; it may be infinite where no number is.
+    if not gradients or torch.stack(torch._foreach_norm(list(gradients.values()))).isfinite().all():
+        return
+    for name, gradient in gradients.items():
+        if not torch.isfinite(gradient).all():
             raise Diverged(
                 f"the gradient of parameter {name} is not finite though the loss is; try a smaller rate, or shorter windows"
             )

@@ -59,7 +59,8 @@ def objective(outputs: Any, batch: Batch, loss: StepLoss) -> Tensor:
     """
     # Targets that do not count may be anything, NaN included; none of it may reach a gradient.
     targets = pytree.tree_map(lambda leaf: torch.where(_like(batch.mask, leaf), leaf, leaf.new_zeros(())), batch.targets)
-    each = torch.vmap(torch.vmap(loss))(outputs, targets)  # (T, B)
+    flat_outputs, flat_targets = pytree.tree_map(lambda leaf: leaf.flatten(0, 1), (outputs, targets))
+    each = torch.vmap(loss)(flat_outputs, flat_targets).reshape(batch.mask.shape)  # (T, B)
     return torch.where(batch.mask, each, 0.0).sum(0).mean()
 
 

@@ -41,17 +41,25 @@ class GravesRMSprop(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             decay, momentum = group["decay"], group["momentum"]
-            for w in group["params"]:
-                if w.grad is None:
-                    continue
-                g, state = w.grad, self.state[w]
-                if not state:
-                    state.update({name: torch.zeros_like(w) for name in ("n", "m", "d")})
-                n, m, d = state["n"], state["m"], state["d"]
-                n.mul_(decay).addcmul_(g, g, value=1 - decay)
-                m.mul_(decay).add_(g, alpha=1 - decay)
-                d.mul_(momentum).addcdiv_(g, (n - m * m + group["eps"]).sqrt_(), value=-group["lr"])
-                w.add_(d)
+            w = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not w:
+                continue
+            for parameter in w:
+                if not self.state[parameter]:
+                    self.state[parameter].update({name: torch.zeros_like(parameter) for name in ("n", "m", "d")})
+            g = [parameter.grad for parameter in w]
+            n, m, d = ([self.state[parameter][name] for parameter in w] for name in ("n", "m", "d"))
+            # Each line is for all parameters at once: of a small network most of the time would be calls.
+            torch._foreach_mul_(n, decay)
+            torch._foreach_addcmul_(n, g, g, value=1 - decay)
+            torch._foreach_mul_(m, decay)
+            torch._foreach_add_(m, g, alpha=1 - decay)
+            spread = torch._foreach_sub(n, torch._foreach_mul(m, m))
+            torch._foreach_add_(spread, group["eps"])
+            torch._foreach_sqrt_(spread)
+            torch._foreach_mul_(d, momentum)
+            torch._foreach_addcdiv_(d, g, spread, value=-group["lr"])
+            torch._foreach_add_(w, d)
         return loss
 
 
