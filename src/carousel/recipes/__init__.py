@@ -14,6 +14,7 @@ RECIPES: dict[str, str] = {
     "error-flow": "carousel.recipes.error_flow",
     "own-data": "carousel.recipes.own_data",
     "lstm1997": "carousel.recipes.lstm1997",
+    "lstm1997-today": "carousel.recipes.lstm1997_today",
     "guessing": "carousel.recipes.guessing",
     "ntm2014/copy": "carousel.recipes.ntm2014",
     "ntm2014/repeat-copy": "carousel.recipes.ntm2014",

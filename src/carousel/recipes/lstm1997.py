@@ -23,6 +23,7 @@ from carousel.batch import Batch
 from carousel.cell import Cell
 from carousel.cells import LSTM1997
 from carousel.learn import OnlineCell, OnlineState, OnlineStep, Truncated1997, as_batch, side_by_side, stream
+from carousel.learn.online import OnlineRule
 from carousel.loop import scan
 from carousel.recipes.recipe import Claim, Goal, Recipe, Row
 from carousel.tasks import Adding, EmbeddedReber, LongLag, Multiplication, TemporalOrder, TwoSequences, VeryLongLag
@@ -38,6 +39,10 @@ LARGEST = 2**24  # numbers in the inputs of the sequences that are tested at a t
 SECONDS = 110 * 60  # after which a unit ends; trials that have not met their criterion by then have failed
 RANGE = ("fewest sequences", "most sequences")
 TIMES = 5  # the budget of a trial, in published means
+COLOURS = ("#0072B2", "#D55E00")
+
+Weights = Callable[[int], tuple[int, dict[str, Tensor]]]
+"""Of a batch that was learned from, n of its sequences -> (after how many, from n on, there are weights; these weights)."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Experiment:
     trials, groups:  how many, and in how many units of work they are done.
     sets:            tasks that the trials are shared out to, in place of `task`, where the paper has several.
     every:           sequences between two looks at the criteria; None: those of about STEPS steps.
+    rule:            how the network learns.
     """
 
     task: LagTask
@@ -98,10 +104,25 @@ class Experiment:
     deviations: tuple[str, ...] = field(default=())
     sets: tuple[LagTask, ...] = ()
     every: int | None = None
+    rule: OnlineRule = field(default_factory=Truncated1997)
 
     def task_of(self, seed: int) -> LagTask:
         """The task of one of the trials."""
         return self.sets[seed * len(self.sets) // self.trials] if self.sets else self.task
+
+    def suffix(self, criterion: str) -> str:
+        """What the names of a criterion's measures end in."""
+        return f" ({criterion})" if len(self.criteria) > 1 else ""
+
+    def claims(self) -> tuple[Claim, ...]:
+        """The paper's figures."""
+        claims: list[Claim] = []
+        for name, criterion in self.criteria.items():
+            figures = [("solved", criterion.solved, "%"), ("sequences", criterion.sequences, "sequences")]
+            if criterion.wrong is not None:
+                figures.append((f"wrong of {TESTED}", round(criterion.wrong, 2), "sequences"))
+            claims += [Claim(measure + self.suffix(name), figure, unit, PAPER) for measure, figure, unit in figures]
+        return tuple(claims)
 
 
 @dataclass
@@ -146,19 +167,19 @@ def run_group(experiment: Experiment, group: int, most: int) -> dict[str, Any]:
         steps, lengths = _side_by_side([stream(batch) for batch in batches])
         outputs, after = scan(cell, steps, state)
         for r, (trial, batch) in enumerate(zip(running, batches, strict=True)):
-            given = as_batch(outputs[: lengths[r], r], batch)
-            _look(experiment, trial, batch, given, cell, steps, r, state, after)
+            weights = _weights_in(batch, cell, steps, r, state, after)
+            look(experiment, trial, batch, as_batch(outputs[: lengths[r], r], batch), cell.network, weights)
         going = [r for r, trial in enumerate(running) if len(trial.met) < len(experiment.criteria) and trial.sequences < most]
         running = [running[r] for r in going]
         state = pytree.tree_map(lambda leaf, going=going: leaf[going], after)
-    return _entry(experiment, trials, group, most, time.monotonic() - began)
+    return entry(experiment, trials, group, most, time.monotonic() - began)
 
 
 def _learning(experiment: Experiment, seed: int) -> OnlineCell:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = experiment.network()
-    return Truncated1997().cell(network, experiment.task.loss, experiment.rate)
+    return experiment.rule.cell(network, experiment.task.loss, experiment.rate)
 
 
 def _side_by_side(streams: list[OnlineStep]) -> tuple[OnlineStep, list[int]]:
@@ -174,18 +195,28 @@ def _side_by_side(streams: list[OnlineStep]) -> tuple[OnlineStep, list[int]]:
     return pytree.tree_unflatten(leaves, flat[0][1]), lengths
 
 
-def _look(
-    experiment: Experiment,
-    trial: Trial,
-    batch: Batch,
-    outputs: Tensor,
-    cell: OnlineCell,
-    steps: OnlineStep,
-    r: int,
-    before: OnlineState,
-    after: OnlineState,
-) -> None:
-    """Take note of a batch that a trial, row r, has learned from, and of the criteria that it met on the way."""
+def _weights_in(batch: Batch, cell: OnlineCell, steps: OnlineStep, r: int, before: OnlineState, after: OnlineState) -> Weights:
+    """The weights of row r within a batch that was learned from: its row once more, up to there."""
+
+    def weights(done: int) -> tuple[int, dict[str, Tensor]]:
+        if done == batch.size:
+            return done, {key: value[r] for key, value in after.parameters.items()}
+        there = int(batch.lengths[:done].sum())
+        one_row = pytree.tree_map(lambda leaf: leaf[:there, r : r + 1], steps)
+        own = pytree.tree_map(lambda leaf: leaf[r : r + 1], before)
+        return done, {key: value[0] for key, value in scan(cell, one_row, own)[1].parameters.items()}
+
+    return weights
+
+
+def look(experiment: Experiment, trial: Trial, batch: Batch, outputs: Tensor, network: Cell, weights: Weights) -> None:
+    """Take note of a batch that a trial has learned from, and of the criteria that it met on the way.
+
+    Args:
+        outputs:  those from before the updates, (T, B, K).
+        network:  a network of the experiment; its own weights do not matter.
+        weights:  the trial's.
+    """
     task = experiment.task_of(trial.seed)
     wrong = np.concatenate([trial.wrong, task.wrong(outputs, batch).numpy()])
     error = np.concatenate([trial.error, task.error(outputs, batch).numpy()])
@@ -198,25 +229,18 @@ def _look(
             place = first_met(wrong, error, stop, old)
             if place is None:
                 break
-            # The weights of that very sequence: its row once more, up to there.
-            done = place + 1 - old
-            there = int(batch.lengths[:done].sum())
-            one_row = pytree.tree_map(lambda leaf, there=there: leaf[:there, r : r + 1], steps)
-            own = pytree.tree_map(lambda leaf: leaf[r : r + 1], before)
-            parameters = scan(cell, one_row, own)[1].parameters
-            parameters = {key: value[0] for key, value in parameters.items()}
+            done, parameters = weights(place + 1 - old)
         else:
-            done = batch.size
-            parameters = {key: value[r] for key, value in after.parameters.items()}
+            done, parameters = weights(batch.size)
             if isinstance(stop, OnSets):
                 assert isinstance(task, EmbeddedReber)
-                if any(task.wrong(_answers(cell.network, parameters, one), one).any() for one in (task.training, task.test)):
+                if any(task.wrong(_answers(network, parameters, one), one).any() for one in (task.training, task.test)):
                     break
             else:
-                figures = _tested(task, cell.network, parameters, stop.sequences, 1, most=stop.wrong)
+                figures = _tested(task, network, parameters, stop.sequences, 1, most=stop.wrong)
                 if figures["wrong"] > stop.wrong or not figures["error"] < stop.error:
                     break
-        figures = _tested(task, cell.network, parameters, TESTED, 2)
+        figures = _tested(task, network, parameters, TESTED, 2)
         trial.met[name] = {
             "sequences": trial.sequences + done,
             f"wrong of {TESTED}": figures["wrong"],
@@ -275,11 +299,11 @@ class _Scanned(torch.nn.Module):
         return scan(self.network, batch.inputs, lengths=batch.lengths)[0]
 
 
-def _entry(experiment: Experiment, trials: list[Trial], unit: int, most: int, seconds: float) -> dict[str, Any]:
+def entry(experiment: Experiment, trials: list[Trial], unit: int, most: int, seconds: float) -> dict[str, Any]:
     """The unit's entry: figures of each criterion over the trials that met it, and every trial."""
     measures: dict[str, float] = {}
     for name in experiment.criteria:
-        suffix = f" ({name})" if len(experiment.criteria) > 1 else ""
+        suffix = experiment.suffix(name)
         met = [trial.met[name] for trial in trials if name in trial.met]
         measures[f"solved{suffix}"] = 100 * len(met) / len(trials)
         if met:
@@ -450,51 +474,66 @@ q and p in 2c, T and N in 3, T in 4."""
 
 
 def _row(name: str, experiment: Experiment) -> Row:
-    claims: list[Claim] = []
     goals: list[Goal] = []
     for criterion, paper in experiment.criteria.items():
-        suffix = f" ({criterion})" if len(experiment.criteria) > 1 else ""
-        claims += [
-            Claim(f"solved{suffix}", paper.solved, "%", PAPER),
-            Claim(f"sequences{suffix}", paper.sequences, "sequences", PAPER),
-        ]
+        suffix = experiment.suffix(criterion)
         goals += [
             # 97 % of 30 trials are 29.
             Goal(f"solved{suffix}", "%", at_least=100 if paper.solved == 100 else 100 * 29 / 30 - 0.001),
             Goal(f"sequences{suffix}", "sequences", at_most=1.5 * paper.sequences),
         ]
         if paper.wrong is not None:
-            claims.append(Claim(f"wrong of {TESTED}{suffix}", round(paper.wrong, 2), "sequences", PAPER))
             goals.append(Goal(f"wrong of {TESTED}{suffix}", "sequences", at_most=round(1.2 * paper.wrong + 2, 2)))
     return Row(
-        name, units=tuple(range(experiment.groups)), claims=tuple(claims), goals=tuple(goals), deviations=experiment.deviations
+        name,
+        units=tuple(range(experiment.groups)),
+        claims=experiment.claims(),
+        goals=tuple(goals),
+        deviations=experiment.deviations,
     )
+
+
+Line = tuple[str, float, Mapping[str, Mapping[str, Any]]]
+"""A line of the picture: its name, the paper's figure, and by label what `recorded` gives."""
+
+
+def recorded(row: dict[str, Any], criterion: str) -> dict[str, Any]:
+    """What a row's summary has of a criterion: sequences, the fewest, the most, and how many trials met it (None: nothing)."""
+    return {measure: row["summary"].get(measure + criterion) for measure in ("sequences", *RANGE, "solved")}
+
+
+def criteria_of(row: dict[str, Any]) -> list[tuple[str, float]]:
+    """(what the names of its measures end in, the paper's sequences) of each of a row's criteria."""
+    claims = [claim for claim in row["claims"] if claim["measure"].startswith("sequences")]
+    return [(claim["measure"].removeprefix("sequences"), claim["figure"]) for claim in claims]
 
 
 def draw_sequences(rows: Sequence[dict[str, Any]]) -> Figure | None:
     """Training sequences until a criterion is met, on a logarithmic axis: the paper's mean (open circle), ours (dot: the mean of
     the trials that met it; line: from the fewest to the most), and how many of ours did.
     """
+    pairs = [(row, criterion, paper) for row in rows for criterion, paper in criteria_of(row)]
+    return draw_lines([(row["row"] + criterion, paper, {"ours": recorded(row, criterion)}) for row, criterion, paper in pairs])
+
+
+def draw_lines(lines: Sequence[Line]) -> Figure | None:
+    """The picture of `draw_sequences`; how many met the criterion is told of each line's first label."""
     from matplotlib.figure import Figure
 
-    lines = []
-    for row in rows:
-        for claim in row["claims"]:
-            if claim["measure"].startswith("sequences"):
-                criterion = claim["measure"].removeprefix("sequences")
-                summary = {measure: row["summary"].get(measure + criterion) for measure in ("sequences", *RANGE, "solved")}
-                lines.append((row["row"] + criterion, claim["figure"], summary))
     if not lines:
         return None
     figure = Figure(figsize=(7.2, 0.9 + 0.27 * len(lines)), layout="constrained")
     axes = figure.subplots()
-    for n, (_, paper, ours) in enumerate(lines):
+    for n, (_, paper, by_label) in enumerate(lines):
         axes.plot(paper, n, "o", color="black", markerfacecolor="none", label="paper, mean")
-        if ours["sequences"] is not None:
-            fewest, most = ours[RANGE[0]]["min"], ours[RANGE[1]]["max"]
-            axes.plot([fewest, most], [n, n], color="#0072B2", linewidth=1.5, label="ours, range")
-            axes.plot(ours["sequences"]["mean"], n, "o", color="#0072B2", markersize=4, label="ours, mean")
-        axes.annotate(f"{ours['solved']['mean']:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        for (label, one), colour in zip(by_label.items(), COLOURS, strict=False):
+            if one["sequences"] is not None:
+                axes.plot(
+                    [one[RANGE[0]]["min"], one[RANGE[1]]["max"]], [n, n], color=colour, linewidth=1.5, label=f"{label}, range"
+                )
+                axes.plot(one["sequences"]["mean"], n, "o", color=colour, markersize=4, label=f"{label}, mean")
+        solved = next(iter(by_label.values()))["solved"]["mean"]
+        axes.annotate(f"{solved:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set(xscale="log", xlabel="training sequences", ylim=(len(lines) - 0.5, -0.5))
     axes.set_yticks(range(len(lines)), [name for name, _, _ in lines], fontsize=8)
     axes.xaxis.set_major_formatter("{x:,.0f}")
