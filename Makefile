@@ -6,6 +6,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/carousel reproduce sunspots --out runs/demo --restart
+	$(BIN)/carousel reproduce ntm2014/copy --rows ntm-lstm-best --seeds 2 --budget 14000 --out runs/demo --restart
 
 # Two workers of one thread each: more threads than cores wait for one another.
 test: check

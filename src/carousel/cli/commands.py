@@ -115,8 +115,8 @@ def reproduce(
     seeds
         Only the first so many seeds of each row. [default: all]
     budget
-        Train each run on so many sequences, for a look; keep such results apart with --out. [default: as the
-        recipe has it]
+        Train each run on so many sequences, for a look without goals; keep such results apart with --out. [default: as
+        the recipe has it]
     processes
         How many runs at a time, each on one core.
     restart

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PAPER = "Graves, Wayne & Danihelka, Neural Turing Machines, arXiv 1410.5401v2, 2014"
 SEEDS = tuple(range(10))
 CURVE = 200  # points of a learning curve
-AT_LEAST = 100  # sequences between two of them
+AT_LEAST = 250  # sequences between two of them
 FRESH, BEYOND = 1000, 100  # sequences that a trained network is measured on, at the lengths of training and at each beyond
 BEST = "-best"  # ends the name of a model trained with our settings
 COLOURS = {
@@ -291,7 +291,8 @@ def draw_answers(rows: Sequence[dict[str, Any]]) -> Figure | None:
         column = {"input": _shown(answer), "target": target}
         for row, own in pictures.items():
             output = _after(answer, own["answers"][n]["output"])
-            column |= {f"{row}\noutput": output, f"{row}\nerror": output - target}
+            name = row.removesuffix(BEST)
+            column |= {f"{name}\noutput": output, f"{name}\nerror": output - target}
         columns.append(column)
     # The longest has a line of its own, as wide as the others together.
     longest = max(range(len(columns)), key=lambda n: len(columns[n]["target"]))
@@ -374,10 +375,7 @@ def _with_best(experiment: Experiment) -> Experiment:
     models = dict(experiment.models)
     for row, training in experiment.models.items():
         if row != "lstm":
-            deviations = (
-                _STARTS,
-                "Batches of 16 at a rate of 1e-3, the best setting that we know; sequences are counted, not updates.",
-            )
+            deviations = (_STARTS, "Batches of 16 at a rate of 1e-3; sequences are counted, not updates.")
             models[row + BEST] = replace(training, rate=1e-3, batch_size=16, deviations=deviations)
     return replace(experiment, models=models)
 

@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -67,8 +67,8 @@ def reproduce(
         out:        the folder of results.
         rows:       only these rows; None for all.
         seeds:      only the first so many units of each row; None for all.
-        budget:     train on so many sequences a unit, in place of the recipe's number; keep such results in a folder
-                    of their own. None: the recipe's.
+        budget:     train on so many sequences a unit, in place of the recipe's number, without its goals; keep such
+                    results in a folder of their own. None: the recipe's.
         processes:  units done at a time, each in a process with one thread.
         restart:    do the units again that are there already.
         progress:   print a line for each unit done.
@@ -96,6 +96,7 @@ def reproduce(
         if "budget" not in inspect.signature(run_unit).parameters:
             raise InputError(f"recipe {recipe.name}: its units have no budget to choose; leave it out")
         run_unit = partial(run_unit, budget=budget)
+        recipe = replace(recipe, rows=tuple(replace(row, goals=()) for row in recipe.rows))  # they are of the recipe's own budget
     planned = [(row.name, unit) for row in recipe.rows if rows is None or row.name in rows for unit in row.units[:seeds]]
     if restart:
         for unit in planned:
