@@ -15,6 +15,7 @@ RECIPES: dict[str, str] = {
     "own-data": "carousel.recipes.own_data",
     "lstm1997": "carousel.recipes.lstm1997",
     "lstm1997-today": "carousel.recipes.lstm1997_today",
+    "lstm1997-competitors": "carousel.recipes.lstm1997_competitors",
     "guessing": "carousel.recipes.guessing",
     "ntm2014/copy": "carousel.recipes.ntm2014",
     "ntm2014/repeat-copy": "carousel.recipes.ntm2014",

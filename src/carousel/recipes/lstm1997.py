@@ -7,6 +7,7 @@ sequence at which its stopping criterion is met, and the weights of that moment 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,15 +75,15 @@ class OnSets:
 class Criterion:
     """A stopping criterion with the paper's figures for it.
 
-    sequences:  mean number of training sequences until it was met.
+    sequences:  mean number of training sequences until it was met; infinite where it never was.
     wrong:      mean number of 2560 test sequences that were wrong then; None where the paper has none.
-    solved:     percent of the trials that met it.
+    solved:     percent of the trials that met it; None where the paper has none.
     """
 
     stop: Recent | OnFresh | OnSets
     sequences: float
     wrong: float | None = None
-    solved: float = 100
+    solved: float | None = 100
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,16 @@ class Experiment:
         """The paper's figures."""
         claims: list[Claim] = []
         for name, criterion in self.criteria.items():
-            figures = [("solved", criterion.solved, "%"), ("sequences", criterion.sequences, "sequences")]
-            if criterion.wrong is not None:
-                figures.append((f"wrong of {TESTED}", round(criterion.wrong, 2), "sequences"))
-            claims += [Claim(measure + self.suffix(name), figure, unit, PAPER) for measure, figure, unit in figures]
+            figures = {
+                "solved": (criterion.solved, "%"),
+                "sequences": (criterion.sequences if math.isfinite(criterion.sequences) else None, "sequences"),
+                f"wrong of {TESTED}": (None if criterion.wrong is None else round(criterion.wrong, 2), "sequences"),
+            }
+            claims += [
+                Claim(measure + self.suffix(name), figure, unit, PAPER)
+                for measure, (figure, unit) in figures.items()
+                if figure is not None
+            ]
         return tuple(claims)
 
 
