@@ -211,6 +211,20 @@ def test_results_of_nothing(tmp_path: Path, capsys: Capture) -> None:
     assert "carousel reproduce NAME" in refused(["results", "--out", tmp_path], capsys)
 
 
+def test_reproduce_all_rows_or_some_by_either_name(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def noted(*_: object, **options: object) -> Reproduction:
+        asked.append(options["rows"])
+        return Reproduction(rows=[], failures={}, seconds=0.0)
+
+    monkeypatch.setattr("carousel.recipes.reproduce.reproduce", noted)
+    for words in (["--model", "gru", "lstm"], ["--rows", "gru"], ["--all"], []):
+        assert main(["reproduce", "sunspots", *words]) == 0
+    assert asked == [("gru", "lstm"), ("gru",), None, None]
+    assert "either --all or rows, got both (rows gru)" in refused(["reproduce", "sunspots/gru", "--all"], capsys)
+
+
 def test_reproduce_into_a_file(tides: Path, capsys: Capture) -> None:
     assert "Not a directory" in refused(["reproduce", "sunspots", "--out", tides / "results"], capsys)
 

@@ -94,7 +94,8 @@ def reproduce(
     /,
     *,
     out: Path = Path("results"),
-    rows: tuple[str, ...] | None = None,
+    rows: Annotated[tuple[str, ...] | None, Parameter(name=("--rows", "--model"))] = None,
+    all_rows: Annotated[bool, Parameter(name="--all")] = False,
     seeds: int | None = None,
     budget: int | None = None,
     processes: int = 2,
@@ -111,7 +112,9 @@ def reproduce(
     out
         The folder of results.
     rows
-        Only these rows. [default: all]
+        Only these rows; where a row is a model, --model says the same. [default: all]
+    all_rows
+        All rows, as without --rows.
     seeds
         Only the first so many seeds of each row. [default: all]
     budget
@@ -130,6 +133,8 @@ def reproduce(
     if name not in recipes.RECIPES and "/" in name:
         name, row = name.rsplit("/", 1)
         rows = (*(rows or ()), row)
+    if all_rows and rows:
+        raise InputError(f"reproduce: expected either --all or rows, got both (rows {', '.join(rows)})")
     try:
         done = measure(name, out=out, rows=rows, seeds=seeds, budget=budget, processes=processes, restart=restart)
     except KeyboardInterrupt:
