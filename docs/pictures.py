@@ -18,7 +18,7 @@ from carousel.cells import LSTM1997
 from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
 from carousel.models import build
-from carousel.recipes import Recipe, error_flow, guessing, lstm1997, ntm2014
+from carousel.recipes import Recipe, error_flow, guessing, lstm1997, lstm1997_competitors, lstm1997_today, ntm2014
 from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH, forecasts
 from carousel.train import Fit
 
@@ -195,6 +195,16 @@ def published() -> Figure | None:
     return lstm1997.draw_sequences(recorded(lstm1997.RECIPE))
 
 
+def today() -> Figure | None:
+    """The same of `carousel reproduce lstm1997-today`, beside what the rule of 1997 took."""
+    return lstm1997_today.draw(recorded(lstm1997_today.RECIPE), recorded(lstm1997.RECIPE))
+
+
+def competitors() -> Figure | None:
+    """Training sequences of what `carousel reproduce lstm1997-competitors` recorded."""
+    return lstm1997_competitors.draw(recorded(lstm1997_competitors.RECIPE))
+
+
 def guesses() -> Figure | None:
     """Trials of the paper and of what `carousel reproduce guessing` recorded."""
     return guessing.draw_trials(recorded(guessing.RECIPE))
@@ -212,6 +222,8 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "ntm": ntm,
     "lstm1997": published,
     "lstm1997-network": network_of_1997,
+    "lstm1997-today": today,
+    "lstm1997-competitors": competitors,
     "guessing": guesses,
 }
 

@@ -49,6 +49,15 @@ if TYPE_CHECKING:
 
 SEEDS = 5
 LITTLE = 100_000  # sequences of a trial that is not expected to learn
+VANISHED = "Of an error at the end nothing is left at the beginning: forget gates of 0.73 over this many steps."
+PLATEAU = (
+    "All that is left in the end is whether x or y comes last, a loss of log 2, and there it stays. Why is not known: in one trial each, "
+    "neither outputs that see the inputs as in 1997 nor a decay of 0.95 in Adam's second moment changed that."
+)
+DROWNED = (
+    "What the last step says of x and y stands in each gradient beside 99 steps whose symbols cannot be foretold, with a loss of 4.6 "
+    "each. It is learned that one of the two comes, and not which."
+)
 
 
 def cross_entropy(y: Tensor, target: Tensor) -> Tensor:
@@ -75,6 +84,7 @@ class Practice:
     rate:        of Adam.
     batch_size:  sequences an update.
     most:        sequences after which a trial has failed.
+    reason:      why trials do, where they do.
     """
 
     published: str
@@ -84,6 +94,7 @@ class Practice:
     rate: float = 0.01
     batch_size: int = 32
     most: int = 500_000
+    reason: str = ""
 
     def network(self) -> Cell:
         task, (squashing, _), H = EXPERIMENTS[self.published].task, OUTPUTS[self.output], self.hidden
@@ -154,8 +165,10 @@ def run_batches(
 
 PRACTICES: dict[str, Practice] = {
     "1": Practice("1-3x2-0.5", "softmax"),
+    "2a": Practice("2a", "softmax", lag=100, hidden=16, batch_size=8, most=20_000, reason=PLATEAU),
+    "2b": Practice("2b", "softmax", lag=100, hidden=16, batch_size=8, most=20_000, reason=DROWNED),
     "2c-50-50": Practice("2c-50-50", "softmax", lag=50),
-    "2c-50-50-bias-1": Practice("2c-50-50", "softmax", most=LITTLE),
+    "2c-50-50-bias-1": Practice("2c-50-50", "softmax", most=LITTLE, reason=VANISHED),
     "2c-100-100": Practice("2c-100-100", "softmax", lag=100),
     "3a-100-3": Practice("3a-100-3", "sigmoid", lag=100),
     "3a-100-1": Practice("3a-100-1", "sigmoid", lag=100),
@@ -164,10 +177,10 @@ PRACTICES: dict[str, Practice] = {
     "3c-100-3": Practice("3c-100-3", "linear", lag=100),
     "3c-100-1": Practice("3c-100-1", "linear", lag=100),
     "4-100": Practice("4-100-linear", "linear", lag=100),
-    "4-100-bias-1": Practice("4-100-linear", "linear", most=LITTLE),
+    "4-100-bias-1": Practice("4-100-linear", "linear", most=LITTLE, reason=VANISHED),
     "5": Practice("5", "linear", lag=100),
     "6a": Practice("6a", "softmax", lag=100),
-    "6a-bias-1": Practice("6a", "softmax", most=LITTLE),
+    "6a-bias-1": Practice("6a", "softmax", most=LITTLE, reason=VANISHED),
     "6b": Practice("6b", "softmax", lag=100),
 }
 """By the names of the paper's experiments; -bias-1: with forget gates' biases of 1, where the row itself has others."""
@@ -184,8 +197,7 @@ def _row(name: str, practice: Practice) -> Row:
         f"update, at most {practice.most:,} sequences.",
         "A criterion is met at the end of a batch, or some batches on where the row of lstm1997 looks every so many sequences.",
     )
-    vanished = ("Of an error at the end nothing is left at the beginning: forget gates of 0.73 over this many steps.",)
-    deviations = settings + (vanished if name.endswith("-bias-1") else ())
+    deviations = (*settings, practice.reason) if practice.reason else settings
     return Row(name, tuple(range(SEEDS)), experiment.claims(), tuple(goals), deviations)
 
 
