@@ -18,7 +18,7 @@ from carousel.cells import LSTM1997
 from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
 from carousel.models import build
-from carousel.recipes import Recipe, error_flow, guessing, lstm1997, lstm1997_competitors, lstm1997_today, ntm2014
+from carousel.recipes import Recipe, error_flow, guessing, lstm1997, lstm1997_competitors, lstm1997_today, lstm_facts, ntm2014
 from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH, forecasts
 from carousel.train import Fit
 
@@ -210,6 +210,13 @@ def guesses() -> Figure | None:
     return guessing.draw_trials(recorded(guessing.RECIPE))
 
 
+def fact(name: str) -> Callable[[], Figure | None]:
+    """The picture of what `carousel reproduce lstm-facts/NAME` recorded."""
+    recipe = lstm_facts.RECIPES[f"lstm-facts/{name}"]
+    (draw,) = recipe.pictures.values()
+    return lambda: draw(recorded(recipe))
+
+
 PICTURES: dict[str, Callable[[], Figure | None]] = {
     "window": window,
     "fully-recurrent": fully_recurrent,
@@ -225,6 +232,7 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "lstm1997-today": today,
     "lstm1997-competitors": competitors,
     "guessing": guesses,
+    "lstm-facts-error-flow": fact("error-flow"),
 }
 
 if __name__ == "__main__":

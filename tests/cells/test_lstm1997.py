@@ -9,7 +9,7 @@ from carousel.errors import InputError
 from equations import check_equations, parameter_count, sigmoid
 
 
-def equations(blocks, size, *, simple=False, f=sigmoid):
+def equations(blocks, size, *, simple=False, f=sigmoid, gated=("in", "out")):
     """One step, unit by unit, from section 4 of the paper."""
 
     def step(w, x, state):
@@ -18,8 +18,8 @@ def equations(blocks, size, *, simple=False, f=sigmoid):
         net = w["W"] @ z
         net[: len(w.get("b", ()))] += w.get("b", 0)
         s, cells = s.copy(), np.zeros(blocks * size)
-        y_in = [sigmoid(net[j]) for j in range(blocks)]
-        y_out = [1.0 if simple else sigmoid(net[blocks + j]) for j in range(blocks)]
+        y_in = [sigmoid(net[j]) if "in" in gated else 1.0 for j in range(blocks)]
+        y_out = [sigmoid(net[blocks * ("in" in gated) + j]) if "out" in gated else 1.0 for j in range(blocks)]
         first = len(net) - blocks * size
         for j in range(blocks):
             for v in range(j * size, (j + 1) * size):
@@ -27,7 +27,7 @@ def equations(blocks, size, *, simple=False, f=sigmoid):
                 s[v] += y_in[j] * g
                 cells[v] = s[v] if simple else y_out[j] * (2 * sigmoid(s[v]) - 1)
         y = f(w["V"] @ (np.concatenate([x, cells]) if simple else cells) + w.get("c", 0))
-        return y, [s, np.concatenate([y_in, cells] if simple else [y_in, y_out, cells])]
+        return y, [s, np.concatenate([*({"in": y_in, "out": y_out}[gate] for gate in gated), cells])]
 
     return step
 
@@ -41,7 +41,14 @@ def test_equations(biases, blocks, size):
 @pytest.mark.parametrize("biases", ["none", "all"])
 def test_equations_of_the_simple_network(biases):
     cell = LSTM1997(3, 2, blocks=2, block_size=2, biases=biases, simple=True, bound=1.0)
-    check_equations(cell, equations(2, 2, simple=True))
+    check_equations(cell, equations(2, 2, simple=True, gated=("in",)))
+
+
+@pytest.mark.parametrize("gated", [("in",), ("out",), ()])
+def test_equations_with_gates_left_out(gated):
+    cell = LSTM1997(3, 2, blocks=2, block_size=2, gated=gated, bound=1.0)
+    check_equations(cell, equations(2, 2, gated=gated))
+    cell.draw()
 
 
 def test_equations_with_linear_output_units():
@@ -77,6 +84,9 @@ def test_starts():
     ("options", "told"),
     [
         ({"blocks": 0}, "expected blocks of 1 or more, got 0"),
+        ({"blocks": 1, "gated": ("out", "in")}, r"expected gated to be some of 'in', 'out', in this order, got \['out', 'in'\]"),
+        ({"blocks": 1, "gated": (), "simple": True}, "simple=True has its own gates"),
+        ({"blocks": 1, "gated": ("in",), "out_bias": (-1,)}, "expected out_bias with a number for each of 1 gates"),
         ({"blocks": 1, "biases": "some"}, "expected biases to be one of none, gates, hidden, all, got 'some'"),
         ({"blocks": 2, "in_bias": (1.0,)}, r"expected in_bias with a number for each of 2 gates with a bias, got \[1.0\]"),
         ({"blocks": 1, "biases": "none", "out_bias": (1.0,)}, "expected out_bias with"),

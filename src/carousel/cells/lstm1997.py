@@ -21,6 +21,8 @@ Options:
 - ``in_bias``, ``out_bias``: a block's start of b_in and b_out (against drift and abuse of the cells);
   None draws them like the other weights.
 - ``output="identity"``: linear output units, y = V y_c + c.
+- ``gated``: the gates there are, of "in" and "out". Without an input gate everything enters a cell (y_in = 1), without an
+  output gate it is always seen (y_out = 1); with neither, a block is the constant error carousel alone.
 - ``simple=True``: the network of experiments 2a and 2b: no output gate, h(a) = a, g = f; cells and input gates see
   x alone, output units see x and the cells.
 """
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Biases = Literal["none", "gates", "hidden", "all"]
+GATED = (("in", "out"), ("in",), ("out",), ())
 
 
 class LSTM1997State(NamedTuple):
@@ -79,6 +82,7 @@ class LSTM1997(Cell):
         in_bias: Sequence[float] | None = None,
         out_bias: Sequence[float] | None = None,
         output: str = "sigmoid",
+        gated: Sequence[str] = ("in", "out"),
         simple: bool = False,
         bound: float = 0.1,
         device: torch.device | str | None = None,
@@ -88,15 +92,20 @@ class LSTM1997(Cell):
         check_sizes("LSTM1997", input_size=input_size, output_size=output_size, blocks=blocks, block_size=block_size)
         if biases not in get_args(Biases):
             raise InputError(f"LSTM1997: expected biases to be one of {', '.join(get_args(Biases))}, got {biases!r}")
-        for name, start in (("in_bias", in_bias), ("out_bias", out_bias)):
-            if start is not None and (biases == "none" or len(start) != blocks or (simple and name == "out_bias")):
+        if tuple(gated) not in GATED:
+            raise InputError(f"LSTM1997: expected gated to be some of 'in', 'out', in this order, got {list(gated)}")
+        if simple and tuple(gated) != GATED[0]:
+            raise InputError(f"LSTM1997: simple=True has its own gates; expected gated to be left out, got {list(gated)}")
+        self.gated = ("in",) if simple else tuple(gated)
+        for name, start in (("in", in_bias), ("out", out_bias)):
+            if start is not None and (biases == "none" or len(start) != blocks or name not in self.gated):
                 raise InputError(
-                    f"LSTM1997: expected {name} with a number for each of {blocks} gates with a bias, got {list(start)}"
+                    f"LSTM1997: expected {name}_bias with a number for each of {blocks} gates with a bias, got {list(start)}"
                 )
         self.f = squashing("LSTM1997", "output", output, ("sigmoid", "identity"))
         self.input_size, self.output_size = input_size, output_size
         self.blocks, self.block_size, self.simple = blocks, block_size, simple
-        gates, cells = blocks if simple else 2 * blocks, blocks * block_size
+        gates, cells = blocks * len(self.gated), blocks * block_size
         self.hidden_size = gates + cells
         biased = {"none": 0, "gates": gates}.get(biases, self.hidden_size)
 
@@ -107,38 +116,39 @@ class LSTM1997(Cell):
         self.c = nn.Parameter(torch.empty(output_size, **like)) if biases == "all" else None
         uniform_([self.W, self.V, self.b, self.c], bound)
         if self.b is not None:
-            for first, start in ((0, in_bias), (blocks, out_bias)):
+            for gate, start in (("in", in_bias), ("out", out_bias)):
                 if start is not None:
+                    first = blocks * self.gated.index(gate)
                     self.b.data[first : first + blocks] = self.b.new_tensor(start)
 
     def initial_state(self) -> LSTM1997State:
         return LSTM1997State(self.W.new_zeros(self.blocks * self.block_size), self.W.new_zeros(self.hidden_size))
 
     def gates(self, x: Tensor, state: LSTM1997State) -> dict[str, Tensor]:
-        """in (N,), out (N,) where there are output gates, g and the internal state s (N S,) that they give."""
+        """in (N,) and out (N,) where there are such gates, g and the internal state s (N S,) that they give."""
         net = self.W @ (x if self.simple else torch.cat([x, state.y]))
         if self.b is not None:
             unbiased = self.hidden_size - len(self.b)
             net = net + (torch.cat([self.b, self.b.new_zeros(unbiased)]) if unbiased else self.b)
         N, S = self.blocks, self.block_size
-        y_in = torch.sigmoid(net[:N])
+        gates = {gate: torch.sigmoid(net[n * N : (n + 1) * N]) for n, gate in enumerate(self.gated)}
         g = torch.sigmoid(net[-N * S :])
         if not self.simple:
             g = 4 * g - 2
-        gates = {"in": y_in} if self.simple else {"in": y_in, "out": torch.sigmoid(net[N : 2 * N])}
-        return {**gates, "g": g, "s": state.s + self._by_block(y_in, g)}
+        return {**gates, "g": g, "s": state.s + self._by_block(gates.get("in"), g)}
 
     def step(self, x: Tensor, state: LSTM1997State) -> tuple[Tensor, LSTM1997State]:
         gates = self.gates(x, state)
         s = gates["s"]
-        cells = s if self.simple else self._by_block(gates["out"], 2 * torch.sigmoid(s) - 1)
+        cells = s if self.simple else self._by_block(gates.get("out"), 2 * torch.sigmoid(s) - 1)
         net = self.V @ (torch.cat([x, cells]) if self.simple else cells)
         y = self.f(net if self.c is None else net + self.c)
-        hidden = [gates["in"], cells] if self.simple else [gates["in"], gates["out"], cells]
-        return y, LSTM1997State(s, torch.cat(hidden))
+        return y, LSTM1997State(s, torch.cat([*(gates[gate] for gate in self.gated), cells]))
 
-    def _by_block(self, gate: Tensor, cells: Tensor) -> Tensor:
-        """(N S,): each cell's value times its block's gate."""
+    def _by_block(self, gate: Tensor | None, cells: Tensor) -> Tensor:
+        """(N S,): each cell's value times its block's gate, where there is one."""
+        if gate is None:
+            return cells
         return (gate[:, None] * cells.reshape(self.blocks, self.block_size)).reshape(self.blocks * self.block_size)
 
     def draw(self) -> Figure:
@@ -147,7 +157,7 @@ class LSTM1997(Cell):
         from matplotlib.patches import FancyBboxPatch
 
         N, S = self.blocks, self.block_size
-        kinds = ["in", *["cell"] * S] if self.simple else ["in", *["cell"] * S, "out"]
+        kinds = [*["in"] * ("in" in self.gated), *["cell"] * S, *["out"] * ("out" in self.gated)]
         hidden = [(block * (len(kinds) + 0.8) + n, kind) for block in range(N) for n, kind in enumerate(kinds)]
         width = max(hidden[-1][0], self.input_size - 1, self.output_size - 1)
 

@@ -17,6 +17,7 @@ RECIPES: dict[str, str] = {
     "lstm1997-today": "carousel.recipes.lstm1997_today",
     "lstm1997-competitors": "carousel.recipes.lstm1997_competitors",
     "guessing": "carousel.recipes.guessing",
+    "lstm-facts/error-flow": "carousel.recipes.lstm_facts",
     "ntm2014/copy": "carousel.recipes.ntm2014",
     "ntm2014/repeat-copy": "carousel.recipes.ntm2014",
     "ntm2014/associative-recall": "carousel.recipes.ntm2014",
