@@ -86,7 +86,6 @@ def test_a_row_by_its_command_and_the_picture(tmp_path):
     command = ["reproduce", "lstm1997-competitors", "--rows", "2a-bptt-p100", "--seeds", "2", "--budget", "3", "--processes", "1"]
     assert main([*command, "--out", str(tmp_path)]) == 0
     row = json.loads((tmp_path / "lstm1997-competitors" / "2a-bptt-p100.json").read_text())
-    assert row["all_met"]
     assert [run["trials"][0]["sequences"] for run in row["runs"]] == [3, 3]
     met = {
         "row": "1-rtrl-3",

@@ -51,12 +51,12 @@ SEEDS = 5
 LITTLE = 100_000  # sequences of a trial that is not expected to learn
 VANISHED = "Of an error at the end nothing is left at the beginning: forget gates of 0.73 over this many steps."
 PLATEAU = (
-    "All that is left in the end is whether x or y comes last, a loss of log 2, and there it stays. Why is not known: in one trial each, "
-    "neither outputs that see the inputs as in 1997 nor a decay of 0.95 in Adam's second moment changed that."
+    "All that is left in the end is whether x or y comes last, a loss of log 2, and there it stays. Why is not known: in one trial "
+    "each, neither outputs that see the inputs as in 1997 nor a decay of 0.95 in Adam's second moment changed that."
 )
 DROWNED = (
-    "What the last step says of x and y stands in each gradient beside 99 steps whose symbols cannot be foretold, with a loss of 4.6 "
-    "each. It is learned that one of the two comes, and not which."
+    "What the last step says of x and y stands in each gradient beside 99 steps whose symbols cannot be foretold, with a loss of "
+    "4.6 each. It is learned that one of the two comes, and not which."
 )
 
 
