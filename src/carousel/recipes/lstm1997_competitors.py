@@ -154,7 +154,7 @@ def _lag(p: int, rate: float, trials: int, most: int, published: Criterion, *, b
         every=5000 if p < 100 else 500,
         rule=RTRL(),
     )
-    told = f"{trials} trials of at most {most:,} sequences, looked at every {experiment.every}; the paper has 18 of 5,000,000."
+    told = f"{trials} trials of at most {most:,} sequences, looked at every {experiment.every:,}; the paper has 18 of 5,000,000."
     return Competitor(experiment, most, (told,), by_bptt)
 
 
@@ -177,9 +177,9 @@ COMPETITORS: dict[str, Competitor] = {
         _never(OnSets()),
         "The paper has no learning rate for it; 0.1 is ours.",
     ),
-    "2a-rtrl-p4-1": _lag(4, 1.0, 9, 2_000_000, Criterion(FRESH, 1_043_000, solved=78)),
-    "2a-rtrl-p4-4": _lag(4, 4.0, 9, 2_000_000, Criterion(FRESH, 892_000, solved=56)),
-    "2a-rtrl-p4-10": _lag(4, 10.0, 9, 2_000_000, Criterion(FRESH, 254_000, solved=22)),
+    "2a-rtrl-p4-1": _lag(4, 1.0, 9, 5_000_000, Criterion(FRESH, 1_043_000, solved=78)),
+    "2a-rtrl-p4-4": _lag(4, 4.0, 9, 5_000_000, Criterion(FRESH, 892_000, solved=56)),
+    "2a-rtrl-p4-10": _lag(4, 10.0, 9, 5_000_000, Criterion(FRESH, 254_000, solved=22)),
     "2a-rtrl-p10-1": _lag(10, 1.0, 5, 500_000, _never(FRESH)),
     "2a-rtrl-p10-4": _lag(10, 4.0, 5, 500_000, _never(FRESH)),
     "2a-rtrl-p10-10": _lag(10, 10.0, 5, 500_000, _never(FRESH)),
