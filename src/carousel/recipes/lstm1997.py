@@ -533,12 +533,13 @@ def draw_lines(lines: Sequence[Line]) -> Figure | None:
     axes = figure.subplots()
     for n, (_, paper, by_label) in enumerate(lines):
         axes.plot(paper, n, "o", color="black", markerfacecolor="none", label="paper, mean")
-        for (label, one), colour in zip(by_label.items(), COLOURS, strict=False):
+        for k, (label, one) in enumerate(by_label.items()):
             if one["sequences"] is not None:
+                at, colour = n + 0.24 * (k - (len(by_label) - 1) / 2), COLOURS[k]  # side by side, so that none hides another
                 axes.plot(
-                    [one[RANGE[0]]["min"], one[RANGE[1]]["max"]], [n, n], color=colour, linewidth=1.5, label=f"{label}, range"
+                    [one[RANGE[0]]["min"], one[RANGE[1]]["max"]], [at, at], color=colour, linewidth=1.5, label=f"{label}, range"
                 )
-                axes.plot(one["sequences"]["mean"], n, "o", color=colour, markersize=4, label=f"{label}, mean")
+                axes.plot(one["sequences"]["mean"], at, "o", color=colour, markersize=4, label=f"{label}, mean")
         solved = next(iter(by_label.values()))["solved"]["mean"]
         axes.annotate(f"{solved:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set(xscale="log", xlabel="training sequences", ylim=(len(lines) - 0.5, -0.5))

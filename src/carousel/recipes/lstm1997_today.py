@@ -47,7 +47,6 @@ from carousel.recipes.recipe import Goal, Recipe, Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SEEDS = 5
 LITTLE = 100_000  # sequences of a trial that is not expected to learn
 VANISHED = "Of an error at the end nothing is left at the beginning: forget gates of 0.73 over this many steps."
 PLATEAU = (
@@ -84,6 +83,7 @@ class Practice:
     rate:        of Adam.
     batch_size:  sequences an update.
     most:        sequences after which a trial has failed.
+    seeds:       how many trials.
     reason:      why trials do, where they do.
     """
 
@@ -94,6 +94,7 @@ class Practice:
     rate: float = 0.01
     batch_size: int = 32
     most: int = 500_000
+    seeds: int = 5
     reason: str = ""
 
     def network(self) -> Cell:
@@ -110,7 +111,7 @@ class Practice:
 def run_unit(row: str, unit: int | str, budget: int | None = None) -> dict[str, Any]:
     """One seed of a row; `budget`: at most so many sequences in place of the recipe's."""
     practice = PRACTICES[row]
-    experiment = replace(EXPERIMENTS[practice.published], network=practice.network, trials=SEEDS)
+    experiment = replace(EXPERIMENTS[practice.published], network=practice.network, trials=practice.seeds)
     return run_batches(
         experiment,
         int(unit),
@@ -165,8 +166,8 @@ def run_batches(
 
 PRACTICES: dict[str, Practice] = {
     "1": Practice("1-3x2-0.5", "softmax"),
-    "2a": Practice("2a", "softmax", lag=100, hidden=16, batch_size=8, most=20_000, reason=PLATEAU),
-    "2b": Practice("2b", "softmax", lag=100, hidden=16, batch_size=8, most=20_000, reason=DROWNED),
+    "2a": Practice("2a", "softmax", lag=100, hidden=16, batch_size=8, most=20_000, seeds=3, reason=PLATEAU),
+    "2b": Practice("2b", "softmax", lag=100, hidden=16, batch_size=8, most=20_000, seeds=3, reason=DROWNED),
     "2c-50-50": Practice("2c-50-50", "softmax", lag=50),
     "2c-50-50-bias-1": Practice("2c-50-50", "softmax", most=LITTLE, reason=VANISHED),
     "2c-100-100": Practice("2c-100-100", "softmax", lag=100),
@@ -198,7 +199,7 @@ def _row(name: str, practice: Practice) -> Row:
         "A criterion is met at the end of a batch, or some batches on where the row of lstm1997 looks every so many sequences.",
     )
     deviations = (*settings, practice.reason) if practice.reason else settings
-    return Row(name, tuple(range(SEEDS)), experiment.claims(), tuple(goals), deviations)
+    return Row(name, tuple(range(practice.seeds)), experiment.claims(), tuple(goals), deviations)
 
 
 def draw(rows: Sequence[dict[str, Any]], by_1997: Sequence[dict[str, Any]] = ()) -> Figure | None:
