@@ -143,6 +143,12 @@ def _reber(
     return Competitor(experiment, most, (told, OLDER, f"{trials} trials of at most {most:,} strings, looked at every 500."))
 
 
+UNLIKE = (
+    "Larger rates do better here, smaller ones in the paper. Why is not known: with an error that is not multiplied by the output "
+    "units' slope, as of cross-entropy, no trial of nine met the criterion at rate 1 within 1,500,000 sequences either."
+)
+
+
 def _lag(p: int, rate: float, trials: int, most: int, published: Criterion, *, by_bptt: bool = False) -> Competitor:
     experiment = Experiment(
         LongLag(p, "2a"),
@@ -155,7 +161,7 @@ def _lag(p: int, rate: float, trials: int, most: int, published: Criterion, *, b
         rule=RTRL(),
     )
     told = f"{trials} trials of at most {most:,} sequences, looked at every {experiment.every:,}; the paper has 18 of 5,000,000."
-    return Competitor(experiment, most, (told,), by_bptt)
+    return Competitor(experiment, most, (told, UNLIKE) if p == 4 else (told,), by_bptt)
 
 
 def _never(stop: OnFresh | OnSets) -> Criterion:
