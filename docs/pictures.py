@@ -210,9 +210,8 @@ def guesses() -> Figure | None:
     return guessing.draw_trials(recorded(guessing.RECIPE))
 
 
-def fact(name: str) -> Callable[[], Figure | None]:
-    """The picture of what `carousel reproduce lstm-facts/NAME` recorded."""
-    recipe = lstm_facts.RECIPES[f"lstm-facts/{name}"]
+def fact(recipe: Recipe) -> Callable[[], Figure | None]:
+    """The picture of what `carousel reproduce lstm-facts/...` recorded."""
     (draw,) = recipe.pictures.values()
     return lambda: draw(recorded(recipe))
 
@@ -232,7 +231,7 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "lstm1997-today": today,
     "lstm1997-competitors": competitors,
     "guessing": guesses,
-    "lstm-facts-error-flow": fact("error-flow"),
+    **{name.replace("/", "-"): fact(recipe) for name, recipe in lstm_facts.RECIPES.items()},
 }
 
 if __name__ == "__main__":
