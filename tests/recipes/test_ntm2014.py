@@ -81,6 +81,8 @@ def test_a_unit_and_the_report(name, monkeypatch, tmp_path):
     recipe, experiment = small(monkeypatch, name), EXPERIMENTS[name]
     rows = []
     for row in recipe.rows:
+        if row.name.endswith(ntm2014.BEST) and name != "copy":
+            continue  # trained like the others
         unit = recipe.run_unit(row.name, 0, budget=16)
         assert json.loads(json.dumps(unit)) == unit
         assert (unit["seed"], unit["sequences"]) == (0, 16)
