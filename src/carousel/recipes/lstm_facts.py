@@ -510,13 +510,15 @@ def draw_cost(rows: Sequence[dict[str, Any]]) -> Figure | None:
     return figure
 
 
+FALLS = "The time of a weight falls, where the paper's count of operations has it level: a step has work that all weights share."
+
 COST = Recipe(
     name="lstm-facts/cost",
     paper=f"{PAPER}, sections 4 and 6",
     about="Processor time of a step with its gradient, a weight, as the network grows from 8 to 64 memory cells.",
     rows=(
-        Row("rule-of-1997", SEEDS[:3], goals=(Goal("exponent", "", at_most=0.3),)),
-        Row("bptt", SEEDS[:3], goals=(Goal("exponent", "", at_most=0.3),)),
+        Row("rule-of-1997", SEEDS[:3], goals=(Goal("exponent", "", at_most=0.3),), deviations=(FALLS,)),
+        Row("bptt", SEEDS[:3], goals=(Goal("exponent", "", at_most=0.3),), deviations=(FALLS,)),
         Row("rtrl", SEEDS[:3], goals=(Goal("exponent", "", at_least=0.7),)),
     ),
     run_unit=run_cost,
