@@ -276,12 +276,20 @@ GATED = {"both-gates": ("in", "out"), "input-gate": ("in",), "output-gate": ("ou
 CONFLICTS = {f"lag-{T}-{name}": two_sequences(T, gated=gated) for T in CONFLICT_LAGS for name, gated in GATED.items()}
 
 
+CONFLICT_NOTES = {
+    "lag-10": "An input gate alone does as well: the task asks once, at the end, and what a cell holds disturbs little until then.",
+    "lag-50": "Two of ten trials have not learned after 50,000 sequences; the paper has a mean of 58,370 for its lag of 100.",
+}
+
+
 def _conflict_row(name: str) -> Row:
     lag, gates = name.rsplit("-", 2)[0], name.split("-", 2)[2]
     if gates != "both-gates":
         return Row(name, (0,), deviations=(LOOKED,))
-    rivals = tuple(f"{lag}-{other}" for other in ("output-gate", "no-gate"))
-    return Row(name, (0,), goals=(Goal("until learned", "sequences", rivals=rivals),), deviations=(LOOKED,))
+    rivals = tuple(f"{lag}-{other}" for other in GATED if other != gates)
+    goals = (Goal("solved", "%", at_least=100), Goal("until learned", "sequences", rivals=rivals))
+    deviations = (LOOKED, CONFLICT_NOTES[lag]) if lag in CONFLICT_NOTES else (LOOKED,)
+    return Row(name, (0,), goals=goals, deviations=deviations)
 
 
 WEIGHT_CONFLICT = Recipe(
@@ -477,13 +485,13 @@ def seconds_a_step(rule: Learner, steps: int, blocks: int, seed: int) -> tuple[i
 
 def run_cost(row: str, unit: int | str) -> dict[str, Any]:
     """All sizes by one rule. Measures: "exponent", by which power of the number of weights the time of a step and
-    weight grows; "microseconds", that time of the largest network."""
+    weight grows; "nanoseconds", that time of the largest network."""
     began = time.perf_counter()
     sizes = [seconds_a_step(*RULES[row], blocks, int(unit)) for blocks in BLOCKS]
     weights, seconds = torch.tensor(sizes, dtype=torch.float64).T
-    each = 1e6 * seconds / weights
+    each = 1e9 * seconds / weights
     x, y = (values.log() - values.log().mean() for values in (weights, each))
-    measures = {"exponent": float((x @ y) / (x @ x)), "microseconds": float(each[-1])}
+    measures = {"exponent": float((x @ y) / (x @ x)), "nanoseconds": float(each[-1])}
     shown = [[int(W), float(f"{value:.4g}")] for W, value in zip(weights, each, strict=True)]
     return _entry(unit, began, measures, {"costs": shown})
 
@@ -503,9 +511,9 @@ def draw_cost(rows: Sequence[dict[str, Any]]) -> Figure | None:
             colour = COLOURS[list(RULES).index(row["row"])]
             costs = zip(*run["picture"]["costs"], strict=True)
             axes.plot(*costs, "o-", color=colour, linewidth=1.2, markersize=4, label=row["row"] if n == 0 else None)
-    axes.set(xscale="log", yscale="log", xlabel="weights", ylabel="microseconds a step and weight")
+    axes.set(xscale="log", yscale="log", xlabel="weights", ylabel="nanoseconds a step and weight")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:,g}")
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     return figure
 
@@ -519,7 +527,7 @@ COST = Recipe(
     rows=(
         Row("rule-of-1997", SEEDS[:3], goals=(Goal("exponent", "", at_most=0.3),), deviations=(FALLS,)),
         Row("bptt", SEEDS[:3], goals=(Goal("exponent", "", at_most=0.3),), deviations=(FALLS,)),
-        Row("rtrl", SEEDS[:3], goals=(Goal("exponent", "", at_least=0.7),)),
+        Row("rtrl", SEEDS[:3]),  # what the others are compared with
     ),
     run_unit=run_cost,
     pictures={"Time a step and weight": draw_cost},
