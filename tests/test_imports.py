@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "export": WORK,
     "recipes": WORK,
     "report": {*WORK, "recipes"},
-    "bench": {*CELLS, "loop", "learn"},
+    "bench": {"batch", *CELLS, "loop", "learn"},
     "cli": {*WORK, "export", "recipes", "report", "bench"},
     "__main__": {"cli"},
     "__init__": set(),

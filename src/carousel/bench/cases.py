@@ -8,6 +8,7 @@ ask for no gradient, as those of a lowest layer do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from carousel.batch import Batch
 from carousel.bench import processes
 from carousel.cell import Cell
 from carousel.cells import GRU, LSTM, LSTM1997, NTM
-from carousel.learn import OnlineStep, Truncated1997, half_squared_error, side_by_side
+from carousel.learn import BPTT, GravesRMSprop, OnlineStep, Truncated1997, half_squared_error, objective, side_by_side
 from carousel.loop import Stepper, scan
 
 Shape = tuple[int, int, int, int]
@@ -207,6 +209,38 @@ def ntm_training(shape: Shape) -> list[Contender]:
     return [training("carousel", scanned(cell, x), weights), training("eager", scanned(cell, x, "eager"), weights)]
 
 
+def ntm_update(shape: Shape) -> list[Contender]:
+    """Whole updates as `fit` makes them: loss, gradient, its clipping and the optimiser's step; the piece of work is a sequence.
+
+    The peer does the same with the steps run by PyTorch, one after the other.
+    """
+    T, B, I, H = shape
+    x, cell = random_input(shape), NTM(I, 8, H)
+    targets = torch.rand(T, B, 8, generator=torch.Generator().manual_seed(2)).round()
+    batch = Batch(x, targets, torch.ones(T, B, dtype=torch.bool), torch.full((B,), T))
+
+    def loss(y: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(y, target, reduction="sum")
+
+    def updated(cell: Cell, update: Callable[[Cell, GravesRMSprop], Tensor]) -> Callable[[], tuple[Tensor, ...]]:
+        optimizer = GravesRMSprop(cell.parameters(), 1e-4)
+        return lambda: (update(cell, optimizer), *(parameter.detach() for parameter in cell.parameters()))
+
+    def ours(cell: Cell, optimizer: GravesRMSprop) -> Tensor:
+        return BPTT(clip_value=10).train_on(cell, batch, loss, optimizer)[0]
+
+    def theirs(cell: Cell, optimizer: GravesRMSprop) -> Tensor:
+        optimizer.zero_grad()
+        value = objective(scan(cell, x, backend="eager")[0], batch, loss)
+        value.backward()
+        nn.utils.clip_grad_value_(cell.parameters(), 10)
+        optimizer.step()
+        return value.detach()
+
+    twin = deepcopy(cell)
+    return [timed("carousel", updated(cell, ours), B), timed("eager", updated(twin, theirs), B)]
+
+
 def stepping(shape: Shape) -> list[Contender]:
     """One step after the other, each call's result in the caller's hands; a call here makes T steps."""
     x, cell = random_input(shape), LSTM(*shape[2:])
@@ -371,6 +405,8 @@ CASES: list[Case] = [
     Case("peephole-loop", MIDDLE, peephole_training, "faster", 6),
     Case("ntm", (22, 1, 9, 100), ntm_training, "faster", 60),
     Case("ntm", (22, 32, 9, 100), ntm_training, "faster", 16),
+    Case("ntm-update", (22, 1, 9, 100), ntm_update, "seconds", 1 / 1200),
+    Case("ntm-update", (22, 32, 9, 100), ntm_update, "seconds", 1 / 4000),
     Case("stepper", (1000, 1, 64, 64), stepping, "seconds", 8e-6),
     Case("online", (10_000, 1, 2, 8), online, "seconds", 0.5e-6),
     Case("online", (10_000, 16, 2, 8), online, "seconds", 0.1e-6),
