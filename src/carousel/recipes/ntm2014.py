@@ -385,7 +385,8 @@ def _with_best(experiment: Experiment) -> Experiment:
     models = dict(experiment.models)
     for row, changed in experiment.best.items():
         said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items() if name != "sequences")
-        deviations = (_STARTS, f"Other settings than the paper's: {said}. Sequences are counted, not updates.")
+        early = [_EARLY] if _EARLY in experiment.models[row].deviations else []
+        deviations = (_STARTS, f"Other settings than the paper's: {said}. Sequences are counted, not updates.", *early)
         models[row + BEST] = replace(experiment.models[row], **changed, deviations=deviations)
     return replace(experiment, models=models)
 
@@ -527,6 +528,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         beyond={},
         shown={"200 bits": {"length": 200}},
         heads="200 bits",
+        best={"ntm-lstm": {**GRAVES, "sequences": 120_000}, "ntm-ff": {**GRAVES, "sequences": 120_000}},
         paper={"ntm-lstm": [(1_000_000, 133.5)], "ntm-ff": [(1_000_000, 134)], "lstm": [(1_000_000, 136)]},
         models={
             "ntm-lstm": Training(
