@@ -172,10 +172,10 @@ def demo() -> Figure:
     return forecasts(first["times"], np.array(first["truth"]), made, colours, first["unit"], first["time_name"])
 
 
-def ntm() -> Figure | None:
-    """What the heads do in the first run of copy that `carousel reproduce ntm2014/copy` recorded."""
-    row = Path(__file__).parents[1] / "results" / "ntm2014" / "copy" / "ntm-lstm.json"
-    return ntm2014.draw_heads([json.loads(row.read_text())])
+def heads(experiment: str, row: str) -> Callable[[], Figure | None]:
+    """What the heads do in the first run of that row that `carousel reproduce ntm2014/...` recorded."""
+    path = Path(__file__).parents[1] / "results" / "ntm2014" / experiment / f"{row}.json"
+    return lambda: ntm2014.draw_heads([json.loads(path.read_text())])
 
 
 def recorded(recipe: Recipe) -> list[dict[str, object]]:
@@ -225,7 +225,9 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "optimisers": optimisers,
     "bptt": bptt,
     "demo": demo,
-    "ntm": ntm,
+    "ntm": heads("copy", "ntm-lstm"),
+    "ntm-recall": heads("associative-recall", "ntm-lstm-best"),
+    "ntm-repeat": heads("repeat-copy", "ntm-lstm-best"),
     "lstm1997": published,
     "lstm1997-network": network_of_1997,
     "lstm1997-today": today,
