@@ -86,7 +86,7 @@ def test_an_exported_cell_of_ones_own_for_any_size(training):
 
 
 def test_without_gradients_nothing_is_kept_for_them():
-    model, x = Scan(LSTM(3, 4)), torch.randn(5, 2, 3)
+    model, x = Scan(LSTM(3, 11)), torch.randn(5, 2, 3)  # of sizes of its own, so that the step is captured while it is exported
     with torch.no_grad():
         program = torch.export.export(model, (x,))
         same(pytree.tree_leaves(program.module()(x)), pytree.tree_leaves(model(x)))

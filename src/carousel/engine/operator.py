@@ -40,7 +40,8 @@ def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
         UnsupportedStep: the step has an operation that cannot be lowered.
     """
     cell_now = Watched(cell)  # tracing has other tensors in the place of the cell's own: nothing to remember
-    with _disable_current_modes():
+    # A switch of gradients in here is no part of what is traced.
+    with _disable_current_modes(), torch._C.DisableTorchFunction():
         lowered = lower(cell, _one_step(call), cell_now, compile_loop)
         name = _digest(lowered.graph)
         any_rows = packing(1, 1, None)  # the prelude goes row by row, whatever the rows are; remembered, so made here
