@@ -196,8 +196,8 @@ def _worker(connection: Connection, run_unit: RunUnit, folder: Path) -> None:
 def _one_thread_unheard() -> Iterator[None]:
     """What a worker is started in: an environment for one thread that keeps its memory, and SIGINT blocked.
 
-    The C library would give large blocks back at every update and have them zeroed again for the next, which takes up to
-    a sixth of the time of a training in batches.
+    The C library would give large blocks back at every update and have them zeroed again for the next, which takes a tenth
+    of the time of a training in batches, or more.
 
     Libraries read the environment when they are loaded, and the blocked signal is inherited:
     Ctrl-C reaches every process, but the first one ends the others. The resource tracker of
