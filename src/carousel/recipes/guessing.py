@@ -36,6 +36,7 @@ from carousel.cell import Cell
 from carousel.cells import LSTM1997, FullyRecurrent
 from carousel.learn import WeightGuessing
 from carousel.loop import scan
+from carousel.recipes.drawing import finish_lines
 from carousel.recipes.lstm1997 import Criterion, Experiment, Recent, run_group
 from carousel.recipes.recipe import Claim, Goal, Recipe, Row
 from carousel.tasks import DelayedXOR, Latch, Parity
@@ -232,13 +233,8 @@ def draw_trials(rows: Sequence[dict[str, Any]]) -> Figure | None:
             axes.plot(learned, [n] * len(learned), ">", color="#D55E00", markersize=6, label="not learned by then")
         solved = row["summary"]["solved"]["mean"]
         axes.annotate(f"{solved:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axes.set(xscale="log", xlabel="networks guessed (LSTM: training sequences)", ylim=(len(rows) - 0.5, -0.5))
-    axes.xaxis.set_major_formatter("{x:,.0f}")  # reports read no mathematics in text
-    axes.set_yticks(range(len(rows)), [row["row"] for row in rows], fontsize=8)
-    axes.set_title("solved", loc="right", fontsize=8)
-    axes.grid(visible=True, axis="x", alpha=0.4)
-    shown = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each label once
-    figure.legend(shown.values(), shown.keys(), loc="outside upper left", ncols=4, frameon=False, fontsize=8)
+    names = [row["row"] for row in rows]
+    finish_lines(figure, axes, names, "networks guessed (LSTM: training sequences)", right="solved", ncols=4, fontsize=8)
     return figure
 
 

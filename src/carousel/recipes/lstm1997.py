@@ -26,6 +26,7 @@ from carousel.cells import LSTM1997
 from carousel.learn import OnlineCell, OnlineState, OnlineStep, Truncated1997, as_batch, side_by_side, stream
 from carousel.learn.online import OnlineRule
 from carousel.loop import scan
+from carousel.recipes.drawing import finish_lines
 from carousel.recipes.recipe import Claim, Goal, Recipe, Row
 from carousel.tasks import Adding, EmbeddedReber, LongLag, Multiplication, TemporalOrder, TwoSequences, VeryLongLag
 from carousel.tasks.lag import LagTask
@@ -542,13 +543,7 @@ def draw_lines(lines: Sequence[Line]) -> Figure | None:
                 axes.plot(one["sequences"]["mean"], at, "o", color=colour, markersize=4, label=f"{label}, mean")
         solved = next(iter(by_label.values()))["solved"]["mean"]
         axes.annotate(f"{solved:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axes.set(xscale="log", xlabel="training sequences", ylim=(len(lines) - 0.5, -0.5))
-    axes.set_yticks(range(len(lines)), [name for name, _, _ in lines], fontsize=8)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_title("solved", loc="right", fontsize=8)
-    axes.grid(visible=True, axis="x", alpha=0.4)
-    once = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # of each label one
-    figure.legend(once.values(), once.keys(), loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+    finish_lines(figure, axes, [name for name, _, _ in lines], "training sequences", right="solved", ncols=3, fontsize=8)
     return figure
 
 

@@ -28,6 +28,7 @@ from carousel.cells import FullyRecurrent
 from carousel.learn import BPTT, RTRL, OnlineCell, OnlineStep
 from carousel.learn.learner import StepLoss
 from carousel.learn.online import OnlineRule, Parameters
+from carousel.recipes.drawing import finish_lines
 from carousel.recipes.lstm1997 import EXPERIMENTS, PAPER, Criterion, Experiment, OnFresh, OnSets, run_group
 from carousel.recipes.lstm1997_today import run_batches
 from carousel.recipes.recipe import Goal, Recipe, Row
@@ -226,13 +227,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure | None:
         axes.annotate(
             f"{100 * len(met) / len(trials):.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
-    axes.set(xscale="log", xlabel="training sequences", ylim=(len(rows) - 0.5, -0.5))
-    axes.xaxis.set_major_formatter("{x:,.0f}")  # reports read no mathematics in text
-    axes.set_yticks(range(len(rows)), [row["row"] for row in rows], fontsize=8)
-    axes.set_title("solved", loc="right", fontsize=8)
-    axes.grid(visible=True, axis="x", alpha=0.4)
-    shown = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each label once
-    figure.legend(shown.values(), shown.keys(), loc="outside upper left", ncols=4, frameon=False, fontsize=8)
+    finish_lines(figure, axes, [row["row"] for row in rows], "training sequences", right="solved", ncols=4, fontsize=8)
     return figure
 
 

@@ -47,6 +47,7 @@ from carousel.cell import Cell, State
 from carousel.cells import LSTM, LSTM1997, FullyRecurrent
 from carousel.learn import BPTT, RTRL, Learner, Truncated1997, half_squared_error
 from carousel.loop import scan
+from carousel.recipes.drawing import finish_lines
 from carousel.recipes.lstm1997 import Criterion, Experiment, OnFresh, run_group
 from carousel.recipes.recipe import Goal, Recipe, Row
 from carousel.tasks import TwoSequences
@@ -261,13 +262,8 @@ def draw_trained(rows: Sequence[dict[str, Any]]) -> Figure | None:
         solved = row["summary"]["solved"]["mean"]
         axes.annotate(f"{solved:.0f} %", (1.01, n), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     whole_decades = 10.0 ** math.floor(math.log10(min(counts))), 10.0 ** (math.floor(math.log10(max(counts))) + 1)
-    axes.set(xscale="log", xlabel="training sequences", xlim=whole_decades, ylim=(len(rows) - 0.5, -0.5))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_yticks(range(len(rows)), [row["row"] for row in rows], fontsize=9)
-    axes.set_title("learned", loc="right", fontsize=9)
-    axes.grid(visible=True, axis="x", alpha=0.4)
-    shown = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each label once
-    figure.legend(shown.values(), shown.keys(), loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    finish_lines(figure, axes, [row["row"] for row in rows], "training sequences", right="learned", ncols=3, fontsize=9)
+    axes.set_xlim(whole_decades)
     return figure
 
 
