@@ -72,10 +72,12 @@ def _is_linear(b: Builder, op: Op) -> bool:
 
 
 def _outer_factors(b: Builder, op: Op) -> tuple[Value, Value] | None:
-    """(a, b) where the product of (m, 1) and (1, n) is their outer product."""
+    """(a, b) where the product of (m, 1) and (1, n) is their outer product, and larger than either of them."""
     if len(op.values) != 2 or len(op.output.shape) != 2 or not all(b.lead[item] == STEP for item in op.values):
         return None
     m, n = op.output.shape
+    if m == 1 or n == 1:
+        return None
     for column, row in (op.values, op.values[::-1]):
         if column.shape == (m, 1) and row.shape == (1, n):
             return b.emit("reshape", column, shape=(m,)), b.emit("reshape", row, shape=(n,))
