@@ -148,7 +148,11 @@ def compile_native(loop: Loop) -> LoopRunner:
     compiled = native.compile_loop(loop)
 
     def run_loop(buffers: Sequence[Tensor], packing: Packing) -> None:
-        pointers = [buffer.data_ptr() for buffer in buffers]
-        compiled.run(pointers, packing.offsets.data_ptr(), packing.steps, packing.batch, torch.get_num_threads())
+        T, B, threads = packing.steps, packing.batch, torch.get_num_threads()
+        in_lanes = compiled.in_lanes(B, threads) if packing.order is None and T * B else None
+        if in_lanes is not None:
+            in_lanes.run(buffers, T, B, threads)
+            return
+        compiled.run([buffer.data_ptr() for buffer in buffers], packing.offsets.data_ptr(), T, B, threads)
 
     return run_loop

@@ -204,15 +204,14 @@ def _side_by_side(streams: list[OnlineStep]) -> tuple[OnlineStep, list[int]]:
 
 
 def _weights_in(batch: Batch, cell: OnlineCell, steps: OnlineStep, r: int, before: OnlineState, after: OnlineState) -> Weights:
-    """The weights of row r within a batch that was learned from: its row once more, up to there."""
+    """The weights of row r within a batch that was learned from: all rows once more, up to there, so that every bit is the same."""
 
     def weights(done: int) -> tuple[int, dict[str, Tensor]]:
         if done == batch.size:
             return done, {key: value[r] for key, value in after.parameters.items()}
         there = int(batch.lengths[:done].sum())
-        one_row = pytree.tree_map(lambda leaf: leaf[:there, r : r + 1], steps)
-        own = pytree.tree_map(lambda leaf: leaf[r : r + 1], before)
-        return done, {key: value[0] for key, value in scan(cell, one_row, own)[1].parameters.items()}
+        until_there = pytree.tree_map(lambda leaf: leaf[:there], steps)
+        return done, {key: value[r] for key, value in scan(cell, until_there, before)[1].parameters.items()}
 
     return weights
 

@@ -69,7 +69,16 @@ def agree() -> Callable[..., list[Tensor]]:
         wanted, found = ([buffer.clone() for buffer in given] for _ in range(2))
         reference.compile_loop(loop)(wanted, rows)
         compile_loop(loop, width).run([buffer.data_ptr() for buffer in found], rows.offsets.data_ptr(), T, B, threads)
+        compare(loop, wanted, found)
+        for L in (2, 4) if lengths is None else ():  # B rows in full blocks, and in one with rows to spare
+            in_lanes = compile_loop(loop, width).of_lanes(L)
+            if in_lanes is not None:
+                beside = [buffer.clone() for buffer in given]
+                in_lanes.run(beside, T, B, threads)
+                compare(loop, wanted, beside)
+        return found
 
+    def compare(loop: Loop, wanted: list[Tensor], found: list[Tensor]) -> None:
         first_sum = len(found) - len(loop.summed) - len(loop.row_summed)
         for number, (want, got) in enumerate(zip(wanted, found, strict=True)):
             if first_sum <= number < first_sum + len(loop.summed):
@@ -79,6 +88,5 @@ def agree() -> Callable[..., list[Tensor]]:
             torch.testing.assert_close(
                 got, want, rtol=0, atol=tolerance, equal_nan=True, msg=lambda text, n=number: f"buffer {n}: {text}"
             )
-        return found
 
     return check

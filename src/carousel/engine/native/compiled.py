@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from carousel.engine.ir import Loop, Value
-from carousel.engine.native import jit, threads, tiles
+from carousel.engine.native import jit, lanes, threads, tiles
+from carousel.engine.native.lanes import LaneLoop
 from carousel.engine.native.lower import WORDS, Program
 from carousel.engine.native.routine import ALIGNMENT
 
@@ -53,6 +54,7 @@ class CompiledLoop:
     def __init__(self, loop: Loop, width: int) -> None:
         self.loop, self.width = loop, width
         self._variants = {single: _Variant(loop, width, single) for single in (True, False)}
+        self._in_lanes: dict[int, LaneLoop | None] = {}
 
     def run(self, buffers: Sequence[int], offsets: int, T: int, B: int, threads: int) -> None:
         """Run all steps of all rows.
@@ -68,6 +70,20 @@ class CompiledLoop:
         rows = -(-B // threads)
         variant = self._variants[rows == 1]
         variant.run(buffers, offsets, T, B, threads)
+
+    def in_lanes(self, B: int, threads: int) -> LaneLoop | None:
+        """The code that has B rows of equal length side by side in vectors, where that takes less time; else None."""
+        rows = -(-B // threads)
+        if not lanes.pays(self.loop, rows, self.width):
+            return None
+        return self.of_lanes(lanes.lanes_for(self.loop, rows, self.width))
+
+    def of_lanes(self, L: int) -> LaneLoop | None:
+        """The code for blocks of L rows side by side; None where an operation has no such form."""
+        if L not in self._in_lanes:
+            wide = lanes.in_lanes(self.loop, L)
+            self._in_lanes[L] = None if wide is None else LaneLoop(self.loop, wide, L, _Variant(wide, self.width, True).run)
+        return self._in_lanes[L]
 
     def step(self) -> OneStep:
         """The code for a single step of a single row."""

@@ -3,7 +3,8 @@
 Axes that every access sees as one run are joined; the last one is cut into vectors, its rest into
 shorter ones by powers of two (masked stores are several times slower). A reduction adds into its
 result, which has stride 0 along the reduced axes; where the vectors themselves are reduced, into a
-vector of partial results that is folded at the end of the run.
+vector of partial results that is folded at the end of the run. Where the last axis is one vector and
+the one before it is reduced (as with rows for lanes), that vector is held while the run goes by.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Reduction:
     op: Op
     place: Place
     running: str = ""
+    held: bool = False  # over the axis before the last, the last one being a single vector
     scalars: list[str] = field(default_factory=list)
 
 
@@ -87,7 +89,12 @@ class Nest:
         self.stores = [(value, joined(place)) for value, place in self.stores]
         self.sums = [(value, joined(place)) for value, place in self.sums]
         for reduction in self.reductions:
-            reduction.place = joined(reduction.place)
+            reduction.place = place = joined(reduction.place)
+            reduction.held = self._is_vector() and place.strides[-2] == 0 != place.strides[-1]
+
+    def _is_vector(self) -> bool:
+        """Whether the last of several axes is one vector."""
+        return len(self.sizes) > 1 and self.sizes[-1] <= self.lanes and self.sizes[-1].bit_count() == 1
 
     def write(self) -> None:
         """Write the nest."""
@@ -115,11 +122,26 @@ class Nest:
         return self._addresses[place]
 
     def _axis(self, axis: int, outer: list[Number]) -> None:
-        if axis < len(self.sizes) - 1:
-            with self.text.loop(0, self.sizes[axis]) as index:
-                self._axis(axis + 1, [*outer, index])
+        if axis >= len(self.sizes) - 1:
+            self._run(outer)
             return
-        self._run(outer)
+        held = [reduction for reduction in self.reductions if reduction.held and axis == len(self.sizes) - 2]
+        for reduction in held:
+            v = self._vectors(reduction.op.output, self.sizes[-1])
+            self._begin(reduction, v)
+        with self.text.loop(0, self.sizes[axis]) as index:
+            self._axis(axis + 1, [*outer, index])
+        for reduction in held:
+            v = self._vectors(reduction.op.output, self.sizes[-1])
+            value = self.text.new(f"load {v.type}, ptr {reduction.running}")
+            if self._stays(reduction):
+                value = self._combined(v, reduction.op, self._load(reduction.place, [*outer, 0], 0, v.lanes), value)
+            self._store(reduction.place, value, [*outer, 0], 0, v.lanes)
+
+    def _begin(self, reduction: Reduction, v: Vectors) -> None:
+        """A running vector that adds nothing yet."""
+        reduction.running = self.routine.variable(v.type)
+        self.text.line(f"store {v.type} {v.constant(self._identity(reduction.op))}, ptr {reduction.running}")
 
     def _run(self, outer: list[Number]) -> None:
         """The last axis, in vectors."""
@@ -129,9 +151,7 @@ class Nest:
             if self._folds(reduction):
                 reduction.scalars = []
                 if whole:
-                    v = self._vectors(reduction.op.output, self.lanes)
-                    reduction.running = self.routine.variable(v.type)
-                    self.text.line(f"store {v.type} {v.constant(self._identity(reduction.op))}, ptr {reduction.running}")
+                    self._begin(reduction, self._vectors(reduction.op.output, self.lanes))
         if self.routine.single and whole <= UNROLLED * self.lanes:
             for start in range(0, whole, self.lanes):
                 self._body(outer, start, self.lanes)
@@ -230,6 +250,8 @@ class Nest:
 
     def _stays(self, reduction: Reduction) -> bool:
         """Whether another run adds to the same result."""
+        if reduction.held:
+            return any(stride == 0 for stride in reduction.place.strides[:-2])
         return any(stride == 0 for stride in reduction.place.strides[:-1]) or not self._folds(reduction)
 
     def _identity(self, op: Op) -> float | int:
@@ -257,10 +279,10 @@ class Nest:
 
     def _reduce(self, reduction: Reduction, value: str, outer: list[Number], index: Number, lanes: int) -> None:
         v = self._vectors(reduction.op.output, lanes)
-        if not self._folds(reduction):
+        if not self._folds(reduction) and not reduction.held:
             so_far = self._load(reduction.place, outer, index, lanes)
             self._store(reduction.place, self._combined(v, reduction.op, so_far, value), outer, index, lanes)
-        elif lanes == self.lanes:
+        elif reduction.held or lanes == self.lanes:
             so_far = self.text.new(f"load {v.type}, ptr {reduction.running}")
             self.text.line(f"store {v.type} {self._combined(v, reduction.op, so_far, value)}, ptr {reduction.running}")
         else:

@@ -66,6 +66,7 @@ class Plan:
         ops = plan._rewritten()
         for op in ops:
             plan._schedule(op)
+        plan._sink()
         plan._hand_on()
         return plan
 
@@ -183,6 +184,58 @@ class Plan:
         producer = self.producer.get(value)
         in_register = producer is not None and producer.kind in ELEMENTWISE and value.shape == shape
         return unit if in_register else unit + 1
+
+    def _sink(self) -> None:
+        """Move operations on to the last unit over their shape, where all that reads them is there too.
+
+        They were put where they can first be computed, which for what waits for a later value only means to be stored and
+        read again: here the traces of a learning rule, over all weights, meet the error that comes last.
+        """
+        readers: dict[Value, list[Op]] = {}
+        for op in self._ops:
+            for value in op.values:
+                readers.setdefault(value, []).append(op)
+        for index in range(len(self.units) - 1, -1, -1):
+            unit = self.units[index]
+            last = max((n for n in range(index, len(self.units)) if self.units[n].shape == unit.shape), default=index)
+            if unit.shape is None or last == index:
+                continue
+            for op in reversed(unit.ops):
+                target = self._destination(op, index, last, readers)
+                if target is not None:
+                    unit.ops = [other for other in unit.ops if other is not op]
+                    self.units[target].ops.insert(0, op)  # what reads it is there already
+                    self.unit_of[op.output] = target
+        kept = [unit for unit in self.units if unit.ops]
+        numbers = {id(unit): number for number, unit in enumerate(kept)}
+        moved = [numbers.get(id(unit), -1) for unit in self.units]
+        for op in self._ops:
+            if op.kind in VIEWS or op.kind == "cat":
+                self.unit_of[op.output] = max((self.unit_of.get(value, -1) for value in op.values), default=-1)
+            else:
+                self.unit_of[op.output] = moved[self.unit_of[op.output]]
+        self.units = kept
+
+    def _destination(self, op: Op, index: int, last: int, readers: dict[Value, list[Op]]) -> int | None:
+        """The unit that an operation of unit `index` is moved to; None where it stays."""
+        if op.kind not in ELEMENTWISE:
+            return None
+        found = readers.get(op.output, [])
+        units = {self.unit_of[reader.output] for reader in found}
+        together = all(reader.kind not in VIEWS and reader.kind != "cat" for reader in found) and len(units) <= 1
+        if not together or any(target.where == "slot" for target in self.targets.get(op.output, ())):
+            return None
+        target = units.pop() if units else last
+        if target == index or self.units[target].shape != self.units[index].shape:
+            return None
+        # What it reads from a register here would have to be stored for it there.
+        stored = 0
+        for value in op.values:
+            producer = self.producer.get(value)
+            here = producer is not None and producer.kind in ELEMENTWISE and self.unit_of.get(value) == index
+            others = {self.unit_of[reader.output] for reader in readers[value] if reader is not op}
+            stored += here and value.shape == self.units[index].shape and others == {index}
+        return target if stored <= (1 if found else 0) else None
 
     def _hand_on(self) -> None:
         """Store each carry's new value over the old one: at once where nobody reads the old one any more, else last."""

@@ -170,11 +170,15 @@ class _Elements:
     def address(self, index: list[Number]) -> str:
         return self.text.at(self.base, _index(self.text, self.place, index), self.kind)
 
-    def load(self, index: list[Number]) -> str:
-        return self.text.new(f"load {self.kind}, ptr {self.address(index)}")
+    def load(self, index: list[Number], lanes: int = 1) -> str:
+        return self.text.new(f"load {self._type(lanes)}, ptr {self.address(index)}, align {self.place.dtype.itemsize}")
 
-    def store(self, value: str, index: list[Number]) -> None:
-        self.text.line(f"store {self.kind} {value}, ptr {self.address(index)}")
+    def store(self, value: str, index: list[Number], lanes: int = 1) -> None:
+        self.text.line(f"store {self._type(lanes)} {value}, ptr {self.address(index)}, align {self.place.dtype.itemsize}")
+
+    def _type(self, lanes: int) -> str:
+        """Of so many elements along the last axis."""
+        return self.kind if lanes == 1 else f"<{lanes} x {self.kind}>"
 
     def clear(self) -> None:
         """Zeros everywhere; only for places of the scratch, which lie in one run."""
@@ -192,6 +196,19 @@ def _walk(text: Text, shape: tuple[int, ...], without: int | None = None) -> Ite
     """Loops over all axes but one, whose index is 0."""
     with ExitStack() as stack:
         yield [0 if axis == without else stack.enter_context(text.loop(0, size)) for axis, size in enumerate(shape)]
+
+
+@contextmanager
+def _walk_vectors(routine: Routine, axis: int, x: Place, out: Place) -> Iterator[tuple[list[Number], list[tuple[int, int]]]]:
+    """Loops over all axes of `out` and one element, or over all but the last one, and the (first, lanes) of the vectors along it
+    where it is not `axis` and lies in one run."""
+    last = len(out.shape) - 1
+    if axis == last or not x.strides[last] == out.strides[last] == 1:
+        with _walk(routine.text, out.shape) as index:
+            yield index, [(0, 1)]
+        return
+    with _walk(routine.text, out.shape, without=last) as index:
+        yield index, matvec.Product(out.shape[last], 1, out.dtype, False, routine.lanes(out.dtype)).chunks
 
 
 def _along(index: list[Number], axis: int, position: Number) -> list[Number]:
@@ -288,9 +305,11 @@ def _bounded(text: Text, index: str, size: int) -> str:
 def _index_select(routine: Routine, op: Op, row: Number) -> None:
     x, index, out = _parts(routine, op, row)
     axis = op.attributes["axis"]
-    with _walk(routine.text, out.place.shape) as here:
-        chosen = _bounded(routine.text, index.load([here[axis]]), x.place.shape[axis])
-        out.store(x.load(_along(here, axis, chosen)), here)
+    with _walk_vectors(routine, axis, x.place, out.place) as (here, lanes):
+        for start, count in lanes:
+            chosen = _bounded(routine.text, index.load([here[axis]]), x.place.shape[axis])
+            there = [*here[:-1], start] if start else here
+            out.store(x.load(_along(there, axis, chosen), count), there, count)
 
 
 def _index_add(routine: Routine, op: Op, row: Number) -> None:
