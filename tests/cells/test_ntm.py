@@ -107,6 +107,11 @@ def test_the_start_is_what_was_asked_for():
     assert torch.equal(drawn.initial_state().memory, drawn.memory0)
     assert 0.4 < float(drawn.memory0.std()) < 0.6
 
+    both = NTM(I, O, H, memory="learned-random")
+    assert "memory0" in dict(both.named_parameters())
+    assert torch.equal(both.initial_state().memory, both.memory0.tanh())
+    assert 0.4 < both.memory0.std() < 0.6
+
     learned = NTM(I, O, H, N=N, M=M, memory="learned", learned_start=True)
     start = learned.initial_state()
     torch.testing.assert_close(start.memory, torch.full((N, M), 1e-6))
@@ -197,6 +202,27 @@ def test_gradients_are_numbers_where_the_heads_saturate(strong, backend):
     assert finite([parameter.grad for parameter in cell.parameters()])
 
 
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_head_biases_are_those_that_the_heads_set_out_from(kind):
+    """With nothing but biases, what each head does is what they say; a tensor written in place changes the cell."""
+    cell = NTM(I, O, H, N=N, M=M, read_heads=2, write_heads=3)
+    with torch.no_grad():
+        cell.to_read.weight.zero_()
+        cell.to_write.weight.zero_()
+    biases = cell.head_biases(kind)
+    assert set(biases) == {"k", "beta", "g", "s", "gamma"} | ({"erase", "add"} if kind == "write" else set())
+    for name, bias in biases.items():
+        bias[1] = 0.3
+        if name == "s":
+            bias[1, 2] = 2.0
+    gates = cell.gates(torch.zeros(I), cell.initial_state())
+    as_used = {"k": torch.tanh, "beta": torch.nn.functional.softplus, "g": torch.sigmoid, "s": lambda s: s.softmax(0)}
+    as_used |= {"gamma": lambda gamma: 1 + torch.nn.functional.softplus(gamma), "erase": torch.sigmoid, "add": torch.tanh}
+    for name, bias in biases.items():
+        used = gates[name if name in ("erase", "add") else f"{kind}_{name}"]
+        torch.testing.assert_close(used[1], as_used[name](bias[1]))
+
+
 def test_gates_are_what_the_step_computes_from():
     cell = NTM(I, O, H, N=N, M=M, read_heads=2)
     state = cell.initial_state()
@@ -219,7 +245,7 @@ def test_gates_are_what_the_step_computes_from():
     ("options", "message"),
     [
         ({"controller": "gru"}, "expected controller to be lstm or feedforward, got 'gru'"),
-        ({"memory": "zero"}, "expected memory to be constant, learned or random, got 'zero'"),
+        ({"memory": "zero"}, "expected memory to be constant, learned, random or learned-random, got 'zero'"),
         ({"N": 4, "shift_range": 2}, r"expected shift_range in 0\.\.1 for a memory of 4 rows, got 2"),
         ({"read_heads": 0}, "expected read_heads of 1 or more, got 0"),
     ],

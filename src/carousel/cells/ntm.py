@@ -78,7 +78,8 @@ class NTM(Cell):
         write_heads:    W.
         shift_range:    heads shift by -shift_range..shift_range rows.
         memory:         what it starts with: "constant" 1e-6; "learned", tanh of a parameter that
-                        starts there; "random", drawn from N(0, 0.5^2) when the cell is made, not trained.
+                        starts there; "random", drawn from N(0, 0.5^2) when the cell is made, not trained;
+                        "learned-random", tanh of a parameter drawn so.
         learned_start:  True: the first weightings (softmax of a parameter), reads (tanh of one) and state
                         of an LSTM controller are learned. False: weightings on row 0, the others zero.
         read_first:     whether heads read before the step's writing, or after it.
@@ -103,7 +104,7 @@ class NTM(Cell):
         read_heads: int = 1,
         write_heads: int = 1,
         shift_range: int = 1,
-        memory: Literal["constant", "learned", "random"] = "constant",
+        memory: Literal["constant", "learned", "random", "learned-random"] = "constant",
         learned_start: bool = False,
         read_first: bool = False,
         device: torch.device | str | None = None,
@@ -114,8 +115,8 @@ class NTM(Cell):
         check_sizes("NTM", **sizes, N=N, M=M, read_heads=read_heads, write_heads=write_heads)
         if controller not in ("lstm", "feedforward"):
             raise InputError(f"NTM: expected controller to be lstm or feedforward, got {controller!r}")
-        if memory not in ("constant", "learned", "random"):
-            raise InputError(f"NTM: expected memory to be constant, learned or random, got {memory!r}")
+        if memory not in ("constant", "learned", "random", "learned-random"):
+            raise InputError(f"NTM: expected memory to be constant, learned, random or learned-random, got {memory!r}")
         if not 0 <= 2 * shift_range < N:
             raise InputError(f"NTM: expected shift_range in 0..{(N - 1) // 2} for a memory of {N} rows, got {shift_range}")
         self.input_size, self.output_size, self.N, self.M = input_size, output_size, N, M
@@ -131,11 +132,8 @@ class NTM(Cell):
         self.to_write = nn.Linear(hidden_size, write_heads * (address + 2 * M), **like)
         self.readout = nn.Linear(hidden_size + reads, output_size, **like)
 
-        if memory == "learned":
-            self.memory0: Tensor = nn.Parameter(torch.full((N, M), START, **like))
-        else:
-            drawn = 0.5 * torch.randn(N, M, **like) if memory == "random" else torch.full((N, M), START, **like)
-            self.memory0 = nn.Buffer(drawn)
+        drawn = 0.5 * torch.randn(N, M, **like) if "random" in memory else torch.full((N, M), START, **like)
+        self.memory0: Tensor = nn.Parameter(drawn) if "learned" in memory else nn.Buffer(drawn)
         if learned_start:
             self.reads0 = nn.Parameter(torch.zeros(read_heads, M, **like))
             # Not equal: on equal rows of memory, with equal weightings, no gradient would tell a row from another.
@@ -143,7 +141,7 @@ class NTM(Cell):
             self.write_w0 = nn.Parameter(torch.randn(write_heads, N, **like))
 
     def initial_state(self) -> NTMState:
-        memory = torch.tanh(self.memory0) if self.memory == "learned" else self.memory0
+        memory = torch.tanh(self.memory0) if "learned" in self.memory else self.memory0
         controller = self.controller.initial_state() if isinstance(self.controller, Cell) else ()
         if self.learned_start:
             read_w, write_w = torch.softmax(self.read_w0, 1), torch.softmax(self.write_w0, 1)
@@ -151,6 +149,20 @@ class NTM(Cell):
         row_0 = F.one_hot(torch.zeros((), dtype=torch.long, device=memory.device), self.N).to(memory)
         read_w, write_w = row_0.expand(self.read_heads, -1), row_0.expand(self.write_heads, -1)
         return NTMState(memory, memory.new_zeros(self.read_heads, self.M), read_w, write_w, controller)
+
+    def head_biases(self, kind: Literal["read", "write"]) -> dict[str, Tensor]:
+        """Views (heads, size) of the biases of k, beta, g, s and gamma, and of a write head's erase and add, by these names.
+
+        What is written there before training is how the heads set out: with a large beta and g they look up by content,
+        with a small g and a large entry of s they walk.
+        """
+        linear, heads, names = self.to_read, self.read_heads, list(_PARTS[1:])
+        sizes = list(self.address_sizes)
+        if kind == "write":
+            linear, heads = self.to_write, self.write_heads
+            names, sizes = [*names, "erase", "add"], [*sizes, self.M, self.M]
+        parts = linear.bias.detach().view(heads, -1).split(sizes, 1)
+        return dict(zip(names, parts, strict=True))
 
     def gates(self, x: Tensor, state: NTMState) -> dict[str, Tensor]:
         """What the heads do: see `work`."""
