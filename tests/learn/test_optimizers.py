@@ -53,3 +53,33 @@ def test_names_and_rates_that_cannot_be_are_refused() -> None:
         optimizer_by_name("adm", [parameter], 0.1)
     with pytest.raises(InputError, match="expected a rate above 0, got -1"):
         optimizer_by_name("adam", [parameter], -1)
+
+
+def test_graves_rmsprop_goes_on_to_the_same_bits_from_its_state() -> None:
+    """Its slots lie in one tensor; loaded ones do not, nor do those of parameters whose gradients come and go."""
+    draw = torch.Generator().manual_seed(0)
+    gradients = [[torch.randn(shape, generator=draw) for shape in ((3, 2), (4,))] for _ in range(6)]
+
+    def moved(reload: bool) -> list[torch.Tensor]:
+        parameters = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(4))]
+        optimizer = GravesRMSprop(parameters, 0.1)
+        for step, given in enumerate(gradients):
+            for n, (parameter, g) in enumerate(zip(parameters, given, strict=True)):
+                parameter.grad = None if step == 2 and n == 0 else g.clone()
+            optimizer.step()
+            if reload:
+                other = GravesRMSprop(parameters, 0.1)
+                other.load_state_dict(optimizer.state_dict())
+                optimizer = other
+        return [parameter.detach() for parameter in parameters]
+
+    assert all(map(torch.equal, moved(reload=False), moved(reload=True)))
+
+
+def test_graves_rmsprop_takes_parameters_of_several_dtypes() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(3, dtype=dtype)) for dtype in (torch.float32, torch.float64, torch.float32)]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    GravesRMSprop(parameters, 0.1).step()
+    for parameter in parameters:
+        torch.testing.assert_close(parameter.detach(), parameters[1].detach().to(parameter.dtype))

@@ -5,11 +5,12 @@ Werbos, Proc. IEEE 78(10), 1990; Williams & Peng, Neural Computation 2(4), 1990.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
@@ -17,6 +18,7 @@ from carousel.batch import Batch
 from carousel.cell import Cell, State
 from carousel.errors import InputError
 from carousel.learn.finite import check_gradients, check_loss
+from carousel.learn.flat import flat_gradients
 from carousel.learn.learner import Learner, StepLoss, objective
 from carousel.loop import scan
 
@@ -84,8 +86,9 @@ class BPTT(Learner):
             if part.mask.any():
                 optimizer.zero_grad()
                 value.backward()
-                check_gradients(cell)
-                self._clip(cell)
+                gradients = flat_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
+                check_gradients(gradients, cell)
+                self._clip(gradients)
                 optimizer.step()
             states.append(_detached(state))
             parts.append(_detached(outputs))
@@ -93,11 +96,15 @@ class BPTT(Learner):
         outputs = pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts)
         return torch.stack(values).sum(), outputs, states[-1]
 
-    def _clip(self, cell: Cell) -> None:
+    def _clip(self, gradients: list[Tensor]) -> None:
         if self.clip_value is not None:
-            nn.utils.clip_grad_value_(cell.parameters(), self.clip_value)
+            for gradient in gradients:
+                gradient.clamp_(-self.clip_value, self.clip_value)
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(cell.parameters(), self.clip_norm)
+            norm = math.hypot(*(gradient.norm().item() for gradient in gradients))
+            if norm > self.clip_norm:
+                for gradient in gradients:
+                    gradient.mul_(self.clip_norm / norm)
 
 
 def _detached(tree: Any) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 
 from carousel.errors import InputError
+from carousel.learn.flat import flattened, whole, with_gradients
 
 
 class GravesRMSprop(Optimizer):
@@ -41,26 +42,31 @@ class GravesRMSprop(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             decay, momentum = group["decay"], group["momentum"]
-            w = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if not w:
-                continue
-            for parameter in w:
-                if not self.state[parameter]:
-                    self.state[parameter].update({name: torch.zeros_like(parameter) for name in ("n", "m", "d")})
-            g = [parameter.grad for parameter in w]
-            n, m, d = ([self.state[parameter][name] for parameter in w] for name in ("n", "m", "d"))
-            # Each line is for all parameters at once: of a small network most of the time would be calls.
-            torch._foreach_mul_(n, decay)
-            torch._foreach_addcmul_(n, g, g, value=1 - decay)
-            torch._foreach_mul_(m, decay)
-            torch._foreach_add_(m, g, alpha=1 - decay)
-            spread = torch._foreach_sub(n, torch._foreach_mul(m, m))
-            torch._foreach_add_(spread, group["eps"])
-            torch._foreach_sqrt_(spread)
-            torch._foreach_mul_(d, momentum)
-            torch._foreach_addcdiv_(d, g, spread, value=-group["lr"])
-            torch._foreach_add_(w, d)
+            for w in with_gradients(group["params"]):
+                g = [parameter.grad for parameter in w if parameter.grad is not None]
+                g_all = whole(g)
+                if g_all is None:
+                    g_all, _ = flattened(g)
+                n, m, d = (self._slot(name, w) for name in ("n", "m", "d"))
+                n.mul_(decay).addcmul_(g_all, g_all, value=1 - decay)
+                m.mul_(decay).add_(g_all, alpha=1 - decay)
+                spread = torch.addcmul(n, m, m, value=-1).add_(group["eps"]).sqrt_()
+                d.mul_(momentum).addcdiv_(g_all, spread, value=-group["lr"])
+                torch._foreach_add_(w, [self.state[parameter]["d"] for parameter in w])
         return loss
+
+    def _slot(self, name: str, w: list[Tensor]) -> Tensor:
+        """n, m or d of these parameters as one flat tensor, whose parts the parameters' states hold."""
+        for parameter in w:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        parts = [self.state[parameter][name] for parameter in w]
+        flat = whole(parts)
+        if flat is None:
+            flat, parts = flattened(parts)
+            for parameter, part in zip(w, parts, strict=True):
+                self.state[parameter][name] = part
+        return flat
 
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {

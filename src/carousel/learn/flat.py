@@ -1,0 +1,48 @@
+"""Many tensors as the parts of one: what is done to all parameters is then one operation, not one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def with_gradients(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
+    """The parameters that have a gradient, those of one dtype and device together."""
+    kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            kinds.setdefault((parameter.dtype, parameter.device), []).append(parameter)
+    return list(kinds.values())
+
+
+def whole(parts: Sequence[Tensor]) -> Tensor | None:
+    """The flat tensor that consists of these parts in this order; None where there is none."""
+    flat = parts[0]._base
+    if flat is None or flat.dim() != 1:
+        return None
+    start = 0
+    for part in parts:
+        if part._base is not flat or part.storage_offset() != start:
+            return None
+        start += part.numel()
+    return flat if start == flat.numel() else None
+
+
+def flattened(parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """(a new flat tensor with the entries of all, its parts in the shapes of those given)."""
+    flat = torch._C._nn.flatten_dense_tensors(parts)
+    return flat, list(torch._C._nn.unflatten_dense_tensors(flat, parts))
+
+
+@torch.no_grad()
+def flat_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The gradients of all parameters, flat, one tensor for each dtype and device; each `grad` is a part of one afterwards."""
+    made = []
+    for group in with_gradients(parameters):
+        flat, parts = flattened([parameter.grad for parameter in group if parameter.grad is not None])
+        for parameter, part in zip(group, parts, strict=True):
+            parameter.grad = part
+        made.append(flat)
+    return made
