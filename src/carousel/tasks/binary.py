@@ -95,23 +95,24 @@ class BinaryTask(Task):
 
 def random_bits(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """(rows, columns) of 0 and 1, each with probability 1/2."""
-    return torch.randint(0, 2, (rows, columns), generator=generator).to(torch.get_default_dtype())
+    return torch.randint(0, 2, (rows, columns), generator=generator, dtype=torch.get_default_dtype())
 
 
 def _padded(sequences: Sequence[tuple[Tensor, Tensor]]) -> Batch:
     """Sequences side by side; each is shown first, and answered in as many further steps as its answer has."""
-    lengths = torch.tensor([len(shown) + len(answer) for shown, answer in sequences], dtype=torch.int64)
-    steps, B = int(lengths.max()), len(sequences)
+    begins = [len(shown) for shown, _ in sequences]
+    ends = [begin + len(answer) for begin, (_, answer) in zip(begins, sequences, strict=True)]
+    steps, B = max(ends), len(sequences)
     first_shown, first_answer = sequences[0]
     inputs = first_shown.new_zeros(steps, B, first_shown.shape[1])
     targets = first_answer.new_zeros(steps, B, first_answer.shape[1])
     mask = torch.zeros(steps, B, dtype=torch.bool)
-    for b, (shown, answer) in enumerate(sequences):
-        begin, end = len(shown), int(lengths[b])
-        inputs[:begin, b] = shown
-        targets[begin:end, b] = answer
-        mask[begin:end, b] = True
-    return Batch(inputs, targets, mask, lengths)
+    into_inputs, into_targets, into_mask = inputs.numpy(), targets.numpy(), mask.numpy()  # a tenth of PyTorch's time
+    for b, (begin, end, (shown, answer)) in enumerate(zip(begins, ends, sequences, strict=True)):
+        into_inputs[:begin, b] = shown.numpy()
+        into_targets[begin:end, b] = answer.numpy()
+        into_mask[begin:end, b] = True
+    return Batch(inputs, targets, mask, torch.tensor(ends))
 
 
 def _over_answer(each: Tensor, batch: Batch) -> Tensor:

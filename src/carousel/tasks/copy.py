@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from carousel.tasks.binary import BinaryTask, random_bits
 
@@ -26,9 +27,7 @@ class Copy(BinaryTask):
         self.ranges = {"length": (1, longest)}
 
     def sequence(self, generator: torch.Generator, **lengths: int) -> tuple[Tensor, Tensor]:
-        length = lengths["length"]
-        vectors = random_bits(length, self.output_size, generator)
-        shown = vectors.new_zeros(length + 1, self.input_size)
-        shown[:length, :-1] = vectors
-        shown[length, -1] = 1
+        vectors = random_bits(lengths["length"], self.output_size, generator)
+        shown = F.pad(vectors, (0, 1, 0, 1))
+        shown[-1, -1] = 1
         return shown, vectors
