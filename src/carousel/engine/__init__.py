@@ -8,6 +8,7 @@ final_state, states)`` and is chosen here, nowhere else. "auto" is "native" wher
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -146,10 +147,11 @@ def compile_native(loop: Loop) -> LoopRunner:
     from carousel.engine import native  # llvmlite is loaded when the first loop is compiled
 
     compiled = native.compile_loop(loop)
+    in_lanes_for = lru_cache(maxsize=64)(compiled.in_lanes)  # to weigh it up takes as long as many calls
 
     def run_loop(buffers: Sequence[Tensor], packing: Packing) -> None:
         T, B, threads = packing.steps, packing.batch, torch.get_num_threads()
-        in_lanes = compiled.in_lanes(B, threads) if packing.order is None and T * B else None
+        in_lanes = in_lanes_for(B, threads) if packing.order is None and T * B else None
         if in_lanes is not None:
             in_lanes.run(buffers, T, B, threads)
             return
