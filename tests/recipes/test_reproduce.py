@@ -14,7 +14,7 @@ import pytest
 
 from carousel.errors import InputError
 from carousel.recipes import RECIPES, Goal, load
-from carousel.recipes.reproduce import collect, reproduce
+from carousel.recipes.reproduce import _summary, collect, reproduce
 
 TOY = """
 import os, time
@@ -201,3 +201,15 @@ def test_every_recipe_is_consistent(name):
         for goal in row.goals:
             assert set(goal.rivals) < set(names)
             assert [goal.at_most is not None, goal.at_least is not None, bool(goal.rivals)].count(True) == 1
+
+
+def test_a_unit_of_several_trials_is_summed_up_trial_by_trial():
+    units = [
+        {"measures": {"solved": 0.0}, "trials": [{"met": {}}, {"met": {}}]},
+        {"measures": {"solved": 100.0, "sequences": 3.0}, "trials": [{"met": {"": {"sequences": n}}} for n in (1, 5)]},
+    ]
+    summary = _summary(units)
+    assert summary["sequences"] == {"n": 2, "mean": 3.0, "median": 3.0, "min": 1, "max": 5}
+    assert summary["solved"]["mean"] == 50.0
+    named = _summary([{"measures": {"wrong (ST1)": 2.5}, "trials": [{"met": {"ST1": {"wrong": n}}} for n in (1, 4)]}])
+    assert named["wrong (ST1)"]["max"] == 4

@@ -276,8 +276,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     summary = {}
-    for measure in runs[0]["measures"] if runs else ():
-        values = [run["measures"][measure] for run in runs if measure in run["measures"]]
+    for measure in dict.fromkeys(measure for run in runs for measure in run["measures"]):
+        values = _of_trials(runs, measure) or [run["measures"][measure] for run in runs if measure in run["measures"]]
         summary[measure] = {
             "n": len(values),
             "mean": statistics.fmean(values),
@@ -286,6 +286,13 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             "max": max(values),
         }
     return summary
+
+
+def _of_trials(runs: list[dict[str, Any]], measure: str) -> list[float]:
+    """A measure of every trial that met a criterion, where a unit is a group of trials; "sequences (ST1)" is of criterion ST1."""
+    name, _, criterion = measure.removesuffix(")").partition(" (")
+    met = [trial["met"].get(criterion, {}) for run in runs for trial in run.get("trials", ())]
+    return [figures[name] for figures in met if name in figures]
 
 
 def _goal(goal: Goal, summaries: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:

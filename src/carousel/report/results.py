@@ -100,7 +100,8 @@ def claims_table(rows: Sequence[Row]) -> Table:
             goal = _wanted(goals[measure]) if measure in goals else ""
             met = row["met"].get(measure)
             verdict = "" if met is None else "met" if met else "missed"
-            ours = _ours(row["summary"].get(measure), goals.get(measure, {}).get("statistic", "mean"))
+            statistic = goals.get(measure, {}).get("statistic", "mean")
+            ours = _ours(row["summary"].get(measure), statistic, _trials(row, measure))
             lines.append([row["row"], measure, claim, goal, ours, verdict])
     columns = ["row", "measure", "paper", "goal", "ours", "verdict"]
     used = [n for n in range(len(columns)) if any(line[n] for line in lines)]
@@ -122,7 +123,7 @@ def page(rows: Sequence[Row]) -> str:
         "# Reproductions",
         "",
         "Every row that `carousel reproduce` has measured, met or missed; `carousel results` prints the same.",
-        "*Ours* is the mean over the runs, with their smallest and largest value.",
+        "*Ours* is the mean over the runs, with their smallest and largest value; of trials, over those that met their criterion.",
     ]
     for recipe, own in by_recipe(rows).items():
         lines += ["", f"## {recipe}", "", *_markdown(claims_table(own))]
@@ -178,12 +179,22 @@ def _with_unit(figure: object, unit: str) -> str:
     return f"{figure:g} {unit}".rstrip() if isinstance(figure, int | float) else f"{figure} {unit}".rstrip()
 
 
-def _ours(summary: Row | None, statistic: str) -> str:
-    """The statistic that a goal asks for, named unless it is the mean, and the range."""
+def _trials(row: Row, measure: str) -> int:
+    """How many trials the row has, where the measure is one of each that met a criterion; else 0."""
+    trials = [trial for run in row["runs"] for trial in run.get("trials", ())]
+    name = measure.partition(" (")[0]
+    return len(trials) if any(name in figures for trial in trials for figures in trial["met"].values()) else 0
+
+
+def _ours(summary: Row | None, statistic: str, trials: int) -> str:
+    """The statistic that a goal asks for, named unless it is the mean, and the range; of trials the median too."""
     if not summary or not summary["n"]:
         return "not measured"
     middle, low, high = (number(summary[name], [summary["max"]]) for name in (statistic, "min", "max"))
     named = middle if statistic == "mean" else f"{statistic} {middle}"
+    if trials and summary["n"] > 1 and statistic == "mean":
+        median = number(summary["median"], [summary["max"]])
+        return f"{named} (median {median}, {low} to {high}; {summary['n']} of {trials} trials)"
     return middle if summary["n"] == 1 else f"{named} ({low} to {high}; {summary['n']} runs)"
 
 
