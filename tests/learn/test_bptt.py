@@ -158,3 +158,55 @@ def test_options_below_one_are_refused(option: str) -> None:
 def test_a_window_of_broken_steps_is_refused() -> None:
     with pytest.raises(InputError, match=r"expected window in whole steps or None, got 2\.5"):
         BPTT(window=2.5)
+
+
+def plain_loss(y: Tensor, target: Tensor) -> Tensor:
+    return (y - target).square().sum()
+
+
+WEIGHT = 2.0
+
+
+def weighted_loss(y: Tensor, target: Tensor) -> Tensor:
+    return WEIGHT * (y - target).square().sum()
+
+
+def odd_loss(y: Tensor, target: Tensor) -> Tensor:
+    return torch.lgamma(1 + (y - target).square()).sum()
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 4}, {"window": 4, "every": 2}])
+def test_a_plain_loss_becomes_part_of_the_step_and_changes_nothing(options: dict[str, int]) -> None:
+    """A method is called at every batch, a plain function with the step; zoneout draws the same noise for both."""
+    given, found = batch(), []
+    given.targets[~given.mask] = torch.nan
+    for loss in (plain_loss, RunningMean().loss):
+        cell, learner = network(zoneout_h=0.3), BPTT(**options)
+        optimizer, generator = torch.optim.SGD(cell.parameters(), 0.1), torch.Generator().manual_seed(4)
+        for _ in range(3):
+            value, outputs, state = learner.train_on(cell, given, loss, optimizer, generator=generator)
+        assert (learner._last["judged"] is None) == (loss is not plain_loss)
+        found.append((value, outputs, state, [parameter.detach() for parameter in cell.parameters()]))
+    torch.testing.assert_close(*found)
+
+
+def test_a_loss_that_may_change_or_cannot_be_compiled_stays_outside_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, cell, learner = batch(), network(), BPTT()
+    optimizer = torch.optim.SGD(cell.parameters(), 1e-30)
+    one, _, _ = learner.train_on(cell, given, weighted_loss, optimizer)
+    monkeypatch.setitem(globals(), "WEIGHT", 6.0)
+    three, _, _ = learner.train_on(cell, given, weighted_loss, optimizer)
+    torch.testing.assert_close(three, 3 * one)
+
+    value, outputs, _ = learner.train_on(cell, given, odd_loss, optimizer)
+    assert learner._last["judged"] is None
+    torch.testing.assert_close(value, objective(outputs, given, odd_loss))
+
+
+def test_a_cell_taken_to_evaluation_draws_no_more_noise() -> None:
+    given, cell, learner = batch(), network(zoneout_h=0.5), BPTT()
+    optimizer = torch.optim.SGD(cell.parameters(), 1e-30)
+    learner.train_on(cell, given, plain_loss, optimizer, generator=torch.Generator())
+    cell.eval()
+    _, outputs, _ = learner.train_on(cell, given, plain_loss, optimizer, generator=torch.Generator())
+    torch.testing.assert_close(outputs, scan(cell, given.inputs, lengths=given.lengths)[0].detach())

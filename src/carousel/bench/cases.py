@@ -226,8 +226,10 @@ def ntm_update(shape: Shape) -> list[Contender]:
         optimizer = GravesRMSprop(cell.parameters(), 1e-4)
         return lambda: (update(cell, optimizer), *(parameter.detach() for parameter in cell.parameters()))
 
+    learner = BPTT(clip_value=10)
+
     def ours(cell: Cell, optimizer: GravesRMSprop) -> Tensor:
-        return BPTT(clip_value=10).train_on(cell, batch, loss, optimizer)[0]
+        return learner.train_on(cell, batch, loss, optimizer)[0]
 
     def theirs(cell: Cell, optimizer: GravesRMSprop) -> Tensor:
         optimizer.zero_grad()

@@ -6,7 +6,7 @@ Werbos, Proc. IEEE 78(10), 1990; Williams & Peng, Neural Computation 2(4), 1990.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from carousel.cell import Cell, State
 from carousel.errors import InputError
 from carousel.learn.finite import check_gradients, check_loss
 from carousel.learn.flat import flat_gradients
-from carousel.learn.learner import Learner, StepLoss, objective
+from carousel.learn.learner import Judged, Learner, StepLoss, objective
 from carousel.loop import scan
 
 
@@ -43,6 +43,7 @@ class BPTT(Learner):
     every: int | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
+    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # the cell of the last batch, judged
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -74,27 +75,45 @@ class BPTT(Learner):
         reach = (self.window or steps) // steps  # blocks that the error goes through
         states = [state]  # before each of the last blocks, the one to come among them
         parts, values = [], []
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for start in range(0, max(batch.steps, 1), steps):
             states = states[-reach:]
             begin = start - (len(states) - 1) * steps
             seen, part = batch.window(begin, start + steps), batch.window(start, start + steps)
             drawn = None if generator is None else generator.get_state()
-            outputs, state = scan(cell, seen.inputs, states[0], lengths=seen.lengths, generator=generator)
-            outputs = pytree.tree_map(lambda leaf, again=start - begin: leaf[again:], outputs)
-            value = objective(outputs, part, loss)
+            outputs, state, value = self._run(cell, seen, part, loss, states[0], generator)
             check_loss(value, cell, seen, loss, state=states[0], drawn=drawn, start=begin)
             if part.mask.any():
-                optimizer.zero_grad()
+                for parameter in parameters:
+                    parameter.grad = None
                 value.backward()
-                gradients = flat_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
+                gradients = flat_gradients(parameters)
                 check_gradients(gradients, cell)
                 self._clip(gradients)
                 optimizer.step()
             states.append(_detached(state))
             parts.append(_detached(outputs))
             values.append(value.detach())
-        outputs = pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts)
+        outputs = parts[0] if len(parts) == 1 else pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts)
         return torch.stack(values).sum(), outputs, states[-1]
+
+    def _run(
+        self, cell: Cell, seen: Batch, part: Batch, loss: StepLoss, state: State, generator: torch.Generator | None
+    ) -> tuple[Any, State, Tensor]:
+        """(outputs of the part, final state, objective): of the last steps of what is seen."""
+        again = seen.steps - part.steps
+        if self._last.get("pair") != (cell, loss):
+            self._last.update(pair=(cell, loss), judged=Judged.of(cell, loss, seen, state))
+        judged: Judged | None = self._last["judged"]
+        if judged is None:
+            outputs, state = scan(cell, seen.inputs, state, lengths=seen.lengths, generator=generator)
+            outputs = _from(again, outputs)
+            return outputs, state, objective(outputs, part, loss)
+        if judged.training is not cell.training:
+            judged.training = cell.training
+        inputs = seen.inputs, seen.targets, seen.mask
+        (outputs, each), state = scan(judged, inputs, state, lengths=seen.lengths, generator=generator)
+        return _from(again, outputs), state, each[again:].sum() / part.size
 
     def _clip(self, gradients: list[Tensor]) -> None:
         if self.clip_value is not None:
@@ -105,6 +124,10 @@ class BPTT(Learner):
             if norm > self.clip_norm:
                 for gradient in gradients:
                     gradient.mul_(self.clip_norm / norm)
+
+
+def _from(step: int, outputs: Any) -> Any:
+    return pytree.tree_map(lambda leaf: leaf[step:], outputs) if step else outputs
 
 
 def _detached(tree: Any) -> Any:

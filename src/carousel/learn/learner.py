@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
-from carousel.cell import Cell, State
+from carousel.cell import Cell, NoiseShapes, State
+from carousel.loop import scan
 
 StepLoss = Callable[[Any, Any], Tensor]
-"""(y, target) of one step of one sequence -> scalar."""
+"""(y, target) of one step of one sequence -> scalar. A plain function (no method, no closure) gives the same for the same: it
+may become part of the cell's step, and is then called when that is captured only."""
 
 
 class Learner:
@@ -57,11 +60,56 @@ def objective(outputs: Any, batch: Batch, loss: StepLoss) -> Tensor:
         batch:    targets (T, B, ...) and mask (T, B).
         loss:     (y, target) of one step of one sequence -> scalar tensor.
     """
-    # Targets that do not count may be anything, NaN included; none of it may reach a gradient.
-    targets = pytree.tree_map(lambda leaf: torch.where(_like(batch.mask, leaf), leaf, leaf.new_zeros(())), batch.targets)
+    targets = _counted(batch.targets, batch.mask)
     flat_outputs, flat_targets = pytree.tree_map(lambda leaf: leaf.flatten(0, 1), (outputs, targets))
     each = torch.vmap(loss)(flat_outputs, flat_targets).reshape(batch.mask.shape)  # (T, B)
     return torch.where(batch.mask, each, 0.0).sum(0).mean()
+
+
+class Judged(Cell):
+    """A cell with the loss of its step, so that the engine runs and differentiates both.
+
+    x is (x, target, whether the step counts), y is (y, loss), the loss zero where the step does not count.
+    """
+
+    def __init__(self, cell: Cell, loss: StepLoss) -> None:
+        super().__init__()
+        self.cell, self.loss = cell, loss
+
+    def initial_state(self) -> State:
+        return self.cell.initial_state()
+
+    def noise_shapes(self) -> NoiseShapes:
+        return self.cell.noise_shapes()
+
+    def step(self, x: Any, state: State, *, noise: dict[str, Tensor] | None = None) -> tuple[Any, State]:
+        x, target, counts = x
+        y, state = self.cell(x, state, noise=noise)
+        each = self.loss(y, _counted(target, counts))
+        return (y, torch.where(counts, each, torch.zeros_like(each))), state
+
+    @classmethod
+    def of(cls, cell: Cell, loss: StepLoss, batch: Batch, state: State) -> Judged | None:
+        """The two together; None where the loss may change from call to call, or has no native form (on batches like this one)."""
+        if not isinstance(loss, FunctionType) or loss.__closure__ is not None:
+            return None
+        unchanging = (type(None), type, ModuleType, FunctionType, BuiltinFunctionType)
+        if not all(isinstance(loss.__globals__.get(name), unchanging) for name in loss.__code__.co_names):
+            return None
+        judged = cls(cell, loss)
+        judged.training = cell.training
+        try:
+            with torch.no_grad():
+                inputs = batch.inputs, batch.targets, batch.mask
+                scan(judged, inputs, state, lengths=batch.lengths, generator=torch.Generator(), backend="native")
+        except Exception:  # whatever is wrong is said where the cell runs alone
+            return None
+        return judged
+
+
+def _counted(targets: Any, mask: Tensor) -> Any:
+    """The targets, zero where none counts: there they may be anything, NaN included, and none of it may reach a gradient."""
+    return pytree.tree_map(lambda leaf: torch.where(_like(mask, leaf), leaf, leaf.new_zeros(())), targets)
 
 
 def _like(mask: Tensor, leaf: Tensor) -> Tensor:

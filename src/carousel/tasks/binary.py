@@ -34,7 +34,8 @@ class BinaryTask(Task):
     input_size: int
     ranges: dict[str, tuple[int, int]]
 
-    def loss(self, y: Tensor, target: Tensor) -> Tensor:
+    @staticmethod
+    def loss(y: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy in nats, summed over the outputs; y are logits."""
         return F.binary_cross_entropy_with_logits(y, target, reduction="sum")
 
