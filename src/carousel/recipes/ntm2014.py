@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PAPER = "Graves, Wayne & Danihelka, Neural Turing Machines, arXiv 1410.5401v2, 2014"
 SEEDS = tuple(range(10))
-CURVE = 200  # points of a learning curve
+CURVE = 200  # points of a learning curve, where an experiment has no number of its own
 AT_LEAST = 250  # sequences between two of them
 FRESH, BEYOND = 1000, 100  # sequences that a trained network is measured on, at the lengths of training and at each beyond
 BEST = "-best"  # ends the name of a model trained with our settings
@@ -69,6 +69,8 @@ class Training:
     """How one model is trained on one task.
 
     clip_norm:  of the gradient, beside the paper's clipping of each entry.
+    window:     steps that the error goes back through, with an update each; None: the whole sequence.
+    practice:   makes what is trained on, where it is not the task as it is measured.
     decay:      whether the rate falls evenly, to nothing at the end.
     """
 
@@ -78,6 +80,8 @@ class Training:
     batch_size: int = 1
     optimizer: str = "rmsprop-graves"
     clip_norm: float | None = None
+    window: int | None = None
+    practice: Callable[[], BinaryTask] | None = None
     decay: bool = False
     claims: tuple[Claim, ...] = ()
     goals: tuple[Goal, ...] = ()
@@ -93,6 +97,7 @@ class Experiment:
     shown:   title -> lengths of the sequences in the picture.
     heads:   the title of which the heads' work is drawn.
     paper:   model -> points [sequences, bits] that the paper tells; 0 stands for "about 0".
+    points:  of a learning curve.
     best:    model -> what is changed of its training in the row of our settings.
     """
 
@@ -104,6 +109,7 @@ class Experiment:
     heads: str
     paper: Mapping[str, Sequence[tuple[int, float]]]
     models: Mapping[str, Training] = field(default_factory=dict)
+    points: int = CURVE
     best: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"ntm-lstm": GRAVES, "ntm-ff": GRAVES})
 
 
@@ -149,14 +155,14 @@ def run_unit(name: str, row: str, unit: int | str, budget: int | None = None) ->
         cell = training.make(task.input_size, task.output_size)
     trained = fit(
         cell,
-        task,
-        learner=BPTT(clip_value=10, clip_norm=training.clip_norm),
+        training.practice() if training.practice else task,
+        learner=BPTT(training.window, clip_value=10, clip_norm=training.clip_norm),
         optimizer=training.optimizer,
         rate=training.rate,
         decay=training.decay,
         batch_size=training.batch_size,
         sequences=sequences,
-        evaluate_every=max(sequences // CURVE, AT_LEAST),
+        evaluate_every=max(sequences // experiment.points, AT_LEAST),
         monitor="bits",
         seed=seed,
         progress=False,
@@ -412,16 +418,19 @@ _LOOKING_UP = (
 
 N_GRAMS: Mapping[str, Any] = {
     "batch_size": 16,
-    "rate": 2e-3,
+    "rate": 1e-3,
     "optimizer": "adam",
     "clip_norm": 1.0,
+    "window": 50,
     "decay": True,
-    "sequences": 200_000,
+    "sequences": 100_000,
     "deviations": (_LOOKING_UP,),
 }
 """Rows of memory that all start equal are the trouble here: a weighting spread evenly over them stays so, and sharpening
 multiplies whatever differs, gradients too, by gamma (1 - g) a step: by 1e20 and more in 200 steps. Where each row differs from
-the start there is no such balance to sit on, and the rows are a table where the counts of each context are looked up."""
+the start there is no such balance to sit on, and the rows are a table where the counts of each context are looked up. Over
+windows of 50 steps a few sequences no longer have gradients a hundred times as large as the others, and there are four updates
+where there was one: from the same weights it came twice as near to the optimum in 6,400 sequences."""
 
 
 def _batches(size: int) -> str:
@@ -432,7 +441,7 @@ def _with_best(experiment: Experiment) -> Experiment:
     """The experiment with a second row for each network with a memory, of our settings."""
     models = dict(experiment.models)
     for row, changed in experiment.best.items():
-        settings = {name: value for name, value in changed.items() if name not in ("sequences", "make", "deviations")}
+        settings = {name: value for name, value in changed.items() if name not in ("sequences", "make", "practice", "deviations")}
         said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
         own = changed.get("deviations", (_STARTS,))
         early = [_EARLY] if _EARLY in experiment.models[row].deviations else []
@@ -578,6 +587,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         beyond={},
         shown={"200 bits": {"length": 200}},
         heads="200 bits",
+        points=100,  # a validation of 1000 sequences, as in the paper, takes a while
         best={
             "ntm-lstm": {**N_GRAMS, "make": looking_up(ntm("lstm", 100, heads=1, memory="learned-random"))},
             "ntm-ff": {**N_GRAMS, "make": looking_up(ntm("feedforward", 100, heads=1, memory="learned-random"))},
