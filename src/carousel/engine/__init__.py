@@ -93,9 +93,14 @@ def _run_traced(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     )
 
 
+_FREQUENT = frozenset({torch.float32, torch.float64, torch.int64, torch.bool})
+
+
 def _unsuited(tensors: Iterable[Tensor]) -> str | None:
     """Why native code cannot take these tensors; None where it can."""
     for tensor in tensors:
+        if tensor.is_cpu and tensor.dtype in _FREQUENT:
+            continue
         if tensor.device.type != "cpu":
             return f"it runs on the CPU, got a tensor on {tensor.device}"
         if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):

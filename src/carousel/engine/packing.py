@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import torch
@@ -60,12 +60,12 @@ class Packing:
     def pack_steps(self, x: Tensor) -> Tensor:
         """(T, B, ...) to (N, ...)."""
         flat = x.reshape(self.steps * self.batch, *x.shape[2:])
-        return flat if self.order is None else flat.index_select(0, self._place())
+        return flat if self.order is None else flat.index_select(0, self._place)
 
     def unpack_steps(self, x: Tensor) -> Tensor:
         """(N, ...) to (T, B, ...), zero past a sequence's end."""
         if self.order is not None:
-            x = x.new_zeros(self.steps * self.batch, *x.shape[1:]).index_copy(0, self._place(), x)
+            x = x.new_zeros(self.steps * self.batch, *x.shape[1:]).index_copy(0, self._place, x)
         return x.reshape(self.steps, self.batch, *x.shape[1:])
 
     def unpack_states(self, x: Tensor, initial: Tensor) -> Tensor:
@@ -90,18 +90,17 @@ class Packing:
         """(B, ...) of the rows to (N, ...): each row at each of its steps."""
         if self.order is None:
             return x.expand(self.steps, *x.shape).reshape(self.total, *x.shape[1:])
-        return x.index_select(0, self._row())
+        return x.index_select(0, self._row)
 
     def before(self, history: Tensor) -> Tensor:
         """What each row and step starts from: history (B + N, ...) is the initial rows, then what each step gave."""
         if self.order is None:
             return history[: self.total]
-        row, step = self._row(), self._step()
-        return history.index_select(0, torch.where(step > 0, self.batch + self.offsets[(step - 1).clamp_min(0)] + row, row))
+        return history.index_select(0, self._before)
 
     def after(self, x: Tensor, initial: Tensor) -> Tensor:
         """What each row and step gets from the step after it, (N, ...); from `initial` (B, ...) at a row's last step."""
-        row, step = self._row(), self._step()
+        row, step = self._row, self._step
         lengths = torch.full((self.batch,), self.steps) if self.lengths is None else self.lengths
         last = step + 1 == lengths[row]
         following = self.offsets[(step + 1).clamp_max(self.steps)] + row
@@ -124,18 +123,27 @@ class Packing:
         """(N, ...) to (B, ...)."""
         if self.order is None:
             return x.reshape(self.steps, self.batch, *x.shape[1:]).sum(0)
-        return x.new_zeros(self.batch, *x.shape[1:]).index_add(0, self._row(), x)
+        return x.new_zeros(self.batch, *x.shape[1:]).index_add(0, self._row, x)
 
+    @cached_property
     def _step(self) -> Tensor:
         return torch.repeat_interleave(torch.arange(self.steps), self.offsets.diff())
 
+    @cached_property
     def _row(self) -> Tensor:
-        return torch.arange(self.total) - self.offsets[self._step()]
+        return torch.arange(self.total) - self.offsets[self._step]
 
+    @cached_property
+    def _before(self) -> Tensor:
+        """Where in the initial rows and then the packed axis each entry's step before is."""
+        row, step = self._row, self._step
+        return torch.where(step > 0, self.batch + self.offsets[(step - 1).clamp_min(0)] + row, row)
+
+    @cached_property
     def _place(self) -> Tensor:
         """Where each entry of the packed axis is in (T * B)."""
         assert self.order is not None
-        return self._step() * self.batch + self.order[self._row()]
+        return self._step * self.batch + self.order[self._row]
 
 
 @lru_cache(maxsize=64)

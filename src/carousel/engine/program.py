@@ -57,6 +57,8 @@ class Memory:
 
     def place(self, value: Value) -> Tensor:
         """Uninitialised memory for a value of this part's rows and steps."""
+        if self._one:
+            return torch.empty((self._most, *value.shape), dtype=value.dtype)
         if value in self._lasting:
             return self._all(value)[self._here]
         if value not in self._scratch:
@@ -66,6 +68,10 @@ class Memory:
     def history(self, carry: Carry, initial: Tensor) -> Tensor:
         """(B + n, ...) for the first state, set already, and the results of this part's steps."""
         B, n = len(initial), self._here.stop - self._here.start
+        if self._one:
+            history = initial.new_empty((B + n, *initial.shape[1:]))
+            history[:B] = initial
+            return history
         # With equal lengths a part's first state is where the last part's results end.
         together = self._packing.order is None and (carry.before in self._lasting or carry.after in self._lasting)
         if carry.before not in self._histories:
