@@ -116,6 +116,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "lstm1997-linear": lambda: LSTM1997(I, 2, blocks=1, output="identity"),
     "lstm1997-no-output-gate": lambda: LSTM1997(I, 2, blocks=2, gated=("in",), in_bias=(-1, -2)),
     "lstm1997-no-gates": lambda: LSTM1997(I, 2, blocks=2, block_size=2, gated=()),
+    "lstm1997-inputs-only": lambda: LSTM1997(I, 2, blocks=2, recurrent=False),
     "lstm1997-simple": lambda: LSTM1997(I, 2, blocks=1, biases="none", simple=True),
     "gru": lambda: GRU(I, H),
     "gru-no-bias": lambda: GRU(I, H, bias=False),

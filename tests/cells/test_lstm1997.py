@@ -9,12 +9,12 @@ from carousel.errors import InputError
 from equations import check_equations, parameter_count, sigmoid
 
 
-def equations(blocks, size, *, simple=False, f=sigmoid, gated=("in", "out")):
+def equations(blocks, size, *, simple=False, f=sigmoid, gated=("in", "out"), recurrent=True):
     """One step, unit by unit, from section 4 of the paper."""
 
     def step(w, x, state):
         s, previous = state
-        z = x if simple else np.concatenate([x, previous])
+        z = x if simple or not recurrent else np.concatenate([x, previous])
         net = w["W"] @ z
         net[: len(w.get("b", ()))] += w.get("b", 0)
         s, cells = s.copy(), np.zeros(blocks * size)
@@ -53,6 +53,12 @@ def test_equations_with_gates_left_out(gated):
 
 def test_equations_with_linear_output_units():
     check_equations(LSTM1997(3, 2, blocks=2, bound=1.0, output="identity"), equations(2, 1, f=lambda net: net))
+
+
+def test_equations_of_units_that_see_inputs_only():
+    cell = LSTM1997(3, 2, blocks=2, block_size=2, recurrent=False, bound=1.0)
+    check_equations(cell, equations(2, 2, recurrent=False))
+    cell.draw()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ Options:
 - ``output="identity"``: linear output units, y = V y_c + c.
 - ``gated``: the gates there are, of "in" and "out". Without an input gate everything enters a cell (y_in = 1), without an
   output gate it is always seen (y_out = 1); with neither, a block is the constant error carousel alone.
+- ``recurrent=False``: cells and gates see the inputs alone, no activations of the step before.
 - ``simple=True``: the network of experiments 2a and 2b: no output gate, h(a) = a, g = f; cells and input gates see
   x alone, output units see x and the cells.
 """
@@ -63,8 +64,8 @@ class LSTM1997(Cell):
         block_size:   S, cells of a block.
         bound:        every weight starts as U(-bound, bound).
 
-    Parameters W (n, I + n) with n = N (2 + S) hidden units, V (K, N S), and b and c where there are biases; the simple
-    network has W (N (1 + S), I) and V (K, I + N S).
+    Parameters W (n, I + n) with n = N (2 + S) hidden units, or (n, I) without recurrence, V (K, N S), and b and c where
+    there are biases; the simple network has W (N (1 + S), I) and V (K, I + N S).
     """
 
     input_size: int
@@ -83,6 +84,7 @@ class LSTM1997(Cell):
         out_bias: Sequence[float] | None = None,
         output: str = "sigmoid",
         gated: Sequence[str] = ("in", "out"),
+        recurrent: bool = True,
         simple: bool = False,
         bound: float = 0.1,
         device: torch.device | str | None = None,
@@ -105,12 +107,13 @@ class LSTM1997(Cell):
         self.f = squashing("LSTM1997", "output", output, ("sigmoid", "identity"))
         self.input_size, self.output_size = input_size, output_size
         self.blocks, self.block_size, self.simple = blocks, block_size, simple
+        self.recurrent = recurrent and not simple
         gates, cells = blocks * len(self.gated), blocks * block_size
         self.hidden_size = gates + cells
         biased = {"none": 0, "gates": gates}.get(biases, self.hidden_size)
 
         like: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.W = nn.Parameter(torch.empty(self.hidden_size, input_size + (0 if simple else self.hidden_size), **like))
+        self.W = nn.Parameter(torch.empty(self.hidden_size, input_size + (self.hidden_size if self.recurrent else 0), **like))
         self.V = nn.Parameter(torch.empty(output_size, cells + (input_size if simple else 0), **like))
         self.b = nn.Parameter(torch.empty(biased, **like)) if biased else None
         self.c = nn.Parameter(torch.empty(output_size, **like)) if biases == "all" else None
@@ -126,7 +129,7 @@ class LSTM1997(Cell):
 
     def gates(self, x: Tensor, state: LSTM1997State) -> dict[str, Tensor]:
         """in (N,) and out (N,) where there are such gates, g and the internal state s (N S,) that they give."""
-        net = self.W @ (x if self.simple else torch.cat([x, state.y]))
+        net = self.W @ (torch.cat([x, state.y]) if self.recurrent else x)
         if self.b is not None:
             unbiased = self.hidden_size - len(self.b)
             net = net + (torch.cat([self.b, self.b.new_zeros(unbiased)]) if unbiased else self.b)
@@ -188,7 +191,7 @@ class LSTM1997(Cell):
             axes.text(place, 1, kind, ha="center", va="center", fontsize=7, zorder=4)
         axes.plot(inputs, [0] * len(inputs), "o", mfc="white", **look)
         axes.plot(outputs, [2] * len(outputs), "o", mfc="white", **look)
-        if not self.simple:
+        if self.recurrent:
             end = units[-1][0] + 0.75
             axes.annotate("", (end, 0.8), (end, 1.2), arrowprops={"arrowstyle": "->", "connectionstyle": "arc3,rad=-1"})
             axes.text(end + 1.1, 1, "every gate and cell\nto every gate and cell,\na step later", va="center", fontsize=8)
@@ -198,6 +201,6 @@ class LSTM1997(Cell):
         biases = sum(len(one) for one in (self.b, self.c) if one is not None)
         weights = sum(parameter.numel() for parameter in self.parameters())
         axes.set_title(f"{weights} weights, {biases} of them biases", fontsize=10)
-        axes.set(xlim=(-3.6, width + (0.6 if self.simple else 5.4)), ylim=(-0.3, 2.3))
+        axes.set(xlim=(-3.6, width + (5.4 if self.recurrent else 0.6)), ylim=(-0.3, 2.3))
         axes.axis("off")
         return figure

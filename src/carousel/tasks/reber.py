@@ -8,6 +8,7 @@ are 256 strings to learn from and 256 others to be tested on, none of them twice
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,6 +83,14 @@ class EmbeddedReber(LagTask):
     def validation(self) -> Batch:
         """The test set."""
         return self.test
+
+    def parts(self) -> Iterator[Batch]:
+        """All strings of both sets, a few at first and then more at a time."""
+        for strings in (self.training, self.test):
+            first, count = 0, 16
+            while first < STRINGS:
+                yield _chosen(strings, torch.arange(first, min(first + count, STRINGS)))
+                first, count = first + count, 2 * count
 
     def wrong(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Of each string whether, anywhere in it, a legal next symbol is not above all others, (B,) bool."""

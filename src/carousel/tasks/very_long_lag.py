@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from carousel.batch import Batch
 from carousel.errors import InputError
@@ -36,6 +37,11 @@ class VeryLongLag(LagTask):
 
     def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
         """B sequences; their lengths are drawn, or all `length`."""
+        symbols, which, steps = self.symbols(B, generator, **lengths)
+        return answered_at_the_end(one_hot(symbols, self.input_size), one_hot(which, 2), steps)
+
+    def symbols(self, B: int, generator: torch.Generator, **lengths: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The sequences of `sample` as numbers: symbols (T, B), whether y (B,), lengths (B,)."""
         for name, length in lengths.items():
             if name != "length":
                 raise InputError(f"VeryLongLag: no length {name!r}, expected 'length'")
@@ -49,4 +55,4 @@ class VeryLongLag(LagTask):
         which = torch.randint(2, (B,), generator=generator)
         symbols[0], symbols[1] = self.p, self.p + 2 + which
         symbols[steps - 1, torch.arange(B)] = self.p + 1
-        return answered_at_the_end(one_hot(symbols, self.input_size), one_hot(which, 2), steps)
+        return symbols, which, steps
