@@ -397,14 +397,20 @@ def _two_sequences(variant: Any, T: int, N: int, st1: float | None, st2: float, 
     )
 
 
-def _adding(T: int, sequences: float, wrong: float, output: str = "sigmoid", groups: int = 1) -> Experiment:
+def _adding(T: int, sequences: float, wrong: float, output: str = "sigmoid", groups: int = 1, times: float = TIMES) -> Experiment:
+    cut = (
+        (f"A trial has failed after {times:g} times the published sequences, in other rows after {TIMES}.",)
+        if times != TIMES
+        else ()
+    )
     return Experiment(
         Adding(T),
         _pairs((-3, -6), output),
         rate=0.5,
         criteria={"": Criterion(Recent(error=0.01), sequences, wrong)},
         groups=groups,
-        deviations=(LOGISTIC if output == "sigmoid" else LINEAR,),
+        times=times,
+        deviations=(LOGISTIC if output == "sigmoid" else LINEAR, *cut),
     )
 
 
@@ -495,7 +501,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "4-100": _adding(100, 74_000, 1),
     "4-100-linear": _adding(100, 74_000, 1, "identity"),
     "4-500-linear": _adding(500, 209_000, 0, "identity", groups=2),
-    "4-1000-linear": _adding(1000, 853_000, 1, "identity", groups=2),
+    "4-1000-linear": _adding(1000, 853_000, 1, "identity", times=2),
     "5": Experiment(
         Multiplication(100),
         _pairs(),

@@ -14,13 +14,14 @@ import os
 import signal
 import statistics
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,7 @@ def _work(run_unit: RunUnit, folder: Path, units: list[Unit], processes: int) ->
 
 def _worker(connection: Connection, run_unit: RunUnit, folder: Path) -> None:
     """Do units until the other end is gone; send "" or the reason of failure for each."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:
             unit = connection.recv()
@@ -190,6 +192,14 @@ def _worker(connection: Connection, run_unit: RunUnit, folder: Path) -> None:
                 connection.send(f"{type(error).__name__}: {' '.join(str(error).split())}")
     except (EOFError, BrokenPipeError):
         return
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent has ended, however it did: a unit under way would go on for hours, unheard."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 @contextmanager
