@@ -135,7 +135,8 @@ def test_the_rows_of_a_paper_s_experiment_are_collected(toy, tmp_path):
     assert collect(tmp_path) == done.rows
 
 
-def test_ctrl_c_loses_only_the_unit_under_way(toy, tmp_path):
+def waiting(tmp_path):
+    """A process that does the toy's units, and is at clever 1, which waits."""
     (tmp_path / "wait-clever-1").touch()
     script = tmp_path / "main.py"
     script.write_text(
@@ -151,6 +152,18 @@ def test_ctrl_c_loses_only_the_unit_under_way(toy, tmp_path):
     deadline = time.monotonic() + 60
     while "clever 1" not in done(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.02)
+    return running
+
+
+def test_workers_end_with_their_parent(toy, tmp_path):
+    running = waiting(tmp_path)
+    running.kill()
+    running.communicate(timeout=30)  # until nobody holds the other end of stderr, the worker included
+    assert (tmp_path / "wait-clever-1").exists()
+
+
+def test_ctrl_c_loses_only_the_unit_under_way(toy, tmp_path):
+    running = waiting(tmp_path)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: every process of the group
     _, errors = running.communicate(timeout=30)
     assert running.returncode != 0
