@@ -53,7 +53,8 @@ def test_the_settings_are_those_of_the_paper_s_tables():
 def test_recipes_and_experiments_fit(name):
     recipe, experiment = load(name), EXPERIMENTS[name.removeprefix("ntm2014/")]
     assert recipe.name == name
-    assert [row.name for row in recipe.rows] == ["ntm-lstm", "ntm-ff", "lstm", "ntm-lstm-best", "ntm-ff-best"]
+    best = ["ntm-lstm-best"] if name == "ntm2014/priority-sort" else ["ntm-lstm-best", "ntm-ff-best"]
+    assert [row.name for row in recipe.rows] == ["ntm-lstm", "ntm-ff", "lstm", *best]
     assert experiment.heads in experiment.shown
     assert set(experiment.paper) <= set(experiment.models)
 
@@ -101,6 +102,33 @@ def test_a_unit_and_the_report(name, monkeypatch, tmp_path):
         assert title in html
     without = [row | {"runs": [{key: value for key, value in row["runs"][0].items() if key != "picture"}]} for row in rows]
     assert write_recipe_report(recipe, without, tmp_path / "report.html").read_text().count("<svg") == 2
+
+
+def test_sorting_is_practised_on_few_vectors_first():
+    practice, generator = ntm2014.GrowingSort(every=8), torch.Generator().manual_seed(0)
+    for most in (3, 4, 5):
+        for _ in range(2):
+            batch = practice.sample(4, generator)
+            vectors = int(batch.lengths[0] - 1) // 2
+            assert 1 <= vectors <= most
+            assert (batch.lengths == 2 * vectors + 1).all()
+            assert (batch.mask.sum(0) == vectors).all()
+    practice.drawn = 17 * 8
+    assert (practice.sample(4, generator).lengths == 20 + 1 + 16).all()
+    assert torch.equal(practice.validation().inputs, EXPERIMENTS["priority-sort"].task.validation().inputs)
+
+
+def test_heads_that_look_up_set_out_sharply():
+    """Each context's key finds few rows of the memory, where the heads of the usual start spread over all."""
+    torch.manual_seed(0)
+    widest = {}
+    for name in ("ntm-lstm", "ntm-lstm-best"):
+        cell = EXPERIMENTS["dynamic-n-grams"].models[name].make(1, 1)
+        with torch.no_grad():
+            gates = cell.gates(torch.ones(1), cell.initial_state())
+        widest[name] = max(float(gates[f"{kind}_w"].max()) for kind in ("read", "write"))
+        assert gates["read_g"] > 0.8 or name == "ntm-lstm"
+    assert widest["ntm-lstm-best"] > 0.1
 
 
 def test_a_unit_repeats_and_only_the_first_seed_has_a_picture(monkeypatch):
