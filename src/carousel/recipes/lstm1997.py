@@ -233,9 +233,11 @@ def look(experiment: Experiment, trial: Trial, batch: Batch, outputs: Tensor, ne
         weights:  the trial's.
     """
     task = experiment.task_of(trial.seed)
-    wrong = np.concatenate([trial.wrong, task.wrong(outputs, batch).numpy()])
-    error = np.concatenate([trial.error, task.error(outputs, batch).numpy()])
-    old = len(trial.wrong)
+    window = max((one.stop.window for one in experiment.criteria.values() if isinstance(one.stop, Recent)), default=0)
+    old, wrong, error = len(trial.wrong), trial.wrong, trial.error
+    if window:
+        wrong = np.concatenate([wrong, task.wrong(outputs, batch).numpy()])
+        error = np.concatenate([error, task.error(outputs, batch).numpy()])
     for name, criterion in experiment.criteria.items():
         if name in trial.met:
             continue
@@ -262,10 +264,7 @@ def look(experiment: Experiment, trial: Trial, batch: Batch, outputs: Tensor, ne
             "mean squared error": figures["squared"],
         }
     trial.sequences += batch.size
-    keep = max(
-        (criterion.stop.window for criterion in experiment.criteria.values() if isinstance(criterion.stop, Recent)), default=1
-    )
-    trial.wrong, trial.error = wrong[-keep:], error[-keep:]
+    trial.wrong, trial.error = wrong[-window:], error[-window:]
 
 
 def first_met(wrong: np.ndarray, error: np.ndarray, stop: Recent, start: int) -> int | None:
