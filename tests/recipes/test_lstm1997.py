@@ -111,7 +111,7 @@ def test_rows_have_the_papers_figures():
     assert goals["wrong of 2560"] == pytest.approx(3.2)
     counts = {name: sum(p.numel() for p in experiment.network().parameters()) for name, experiment in EXPERIMENTS.items()}
     assert (counts["1-4x1-0.1"], counts["1-3x2-0.5"], counts["2a"], counts["2b"]) == (264, 276, 10504, 10504)
-    assert counts["2c-1000-50"] == 6 * 60 + 4
+    assert (counts["2c-50-50"], counts["2c-1000-50-inputs-only"]) == (6 * 60 + 4, 6 * 54 + 4)
     assert (counts["3a-100-3"], counts["4-500-linear"], counts["5"], counts["6a"], counts["6b"]) == (102, 93, 93, 156, 308)
 
 
