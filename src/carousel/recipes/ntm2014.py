@@ -476,7 +476,7 @@ where there was one: from the same weights it came twice as near to the optimum 
 SORT: Mapping[str, Any] = {
     **GRAVES,
     "practice": GrowingSort,
-    "sequences": 400_000,
+    "sequences": 240_000,
     "deviations": (
         _STARTS,
         "The first 108,800 sequences are batches of 1 to 3 vectors, all asked for, and one more every 6,400 sequences "
@@ -553,8 +553,8 @@ EXPERIMENTS: dict[str, Experiment] = {
                 goals=COPIED,
                 deviations=(
                     _STARTS,
-                    "Before training the heads' biases are set to walk: gate to the content - 5, sharpening + 1. Other settings than "
-                    "the paper's: batch size 16, rate 0.001, falling evenly to nothing. Sequences are counted, not updates.",
+                    "Before training the heads' biases are set to walk: gate to the content - 5, sharpening + 1. Other settings "
+                    "than the paper's: batch size 16, rate 0.001, falling evenly to nothing. Sequences are counted, not updates.",
                 ),
             ),
             "lstm": Training(
