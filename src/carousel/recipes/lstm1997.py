@@ -426,6 +426,7 @@ def _temporal_order(
 
 
 def _reber(blocks: int, size: int, rate: float, sequences: float, solved: float = 100) -> Experiment:
+    every = 500 if rate < 0.2 else 200
     sets = tuple(EmbeddedReber(pair) for pair in range(3))
     return Experiment(
         sets[0],
@@ -434,8 +435,8 @@ def _reber(blocks: int, size: int, rate: float, sequences: float, solved: float 
         criteria={"": Criterion(OnSets(), sequences, solved=solved)},
         trials=30,
         sets=sets,
-        every=100,
-        deviations=("Looked at every 100 strings; the paper does not say how often.", NOT_THE_STRINGS),
+        every=every,
+        deviations=(f"Looked at every {every} strings; the paper does not say how often.", NOT_THE_STRINGS),
     )
 
 
