@@ -89,7 +89,7 @@ def test_the_page_keeps_misses_with_their_reasons(result_row: MakeRow, tmp_path:
     write_page([row], path)  # its own page it may replace
     text = path.read_text()
     assert "| a\\|b | MAE | at most 5 | 9.000 | missed |" in text
-    assert "`carousel reproduce demo --rows a|b` (1 run, backend eager, 2026-01-31)" in text
+    assert "`carousel reproduce demo --rows a|b` (1 run of 2.000 s in all, backend eager, 2026-01-31)" in text
     assert "- Deviation: half the budget" in text
     assert text == page([row])
 

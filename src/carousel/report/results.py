@@ -129,6 +129,8 @@ def page(rows: Sequence[Row]) -> str:
         lines += ["", f"## {recipe}", "", *_markdown(claims_table(own))]
         for row in own:
             runs = f"{len(row['runs'])} run{'s' if len(row['runs']) != 1 else ''}"
+            seconds = sum(run["seconds"] for run in row["runs"])
+            runs += f" of {number(seconds)} s in all" if seconds else ""
             lines += ["", f"### {row['row']}", "", f"`{row['command']}` ({runs}, backend {row['backend']}, {row['date'][:10]})"]
             notes = [f"- Source of {claim['measure']}: {claim['source']}" for claim in row["claims"]]
             notes += [f"- Deviation: {text}" for text in row["deviations"]]
