@@ -200,16 +200,16 @@ def with_entries(state: State, marked: Sequence[bool], s: Tensor) -> State:
 
 def stream(batch: Batch) -> OnlineStep:
     """The sequences of a batch one after the other, as the steps of one row: leaves (N, 1, ...), N the sum of the lengths."""
-    inside = torch.arange(batch.steps) < batch.lengths[:, None]  # (B, T)
+    inside = (torch.arange(batch.steps) < batch.lengths[:, None]).flatten().nonzero()[:, 0]  # of (B, T)
+    sequence, step = inside // max(batch.steps, 1), inside % max(batch.steps, 1)
+    place = step * batch.size + sequence  # of (T, B)
 
     def joined(leaf: Tensor) -> Tensor:
-        return leaf.transpose(0, 1)[inside][:, None]
+        return leaf.flatten(0, 1).index_select(0, place)[:, None]
 
-    last = torch.arange(batch.steps) == batch.lengths[:, None] - 1
-    first = torch.zeros_like(last)
-    first[:, 0] = True
+    first, last = step == 0, step == batch.lengths[sequence] - 1
     inputs, targets = (pytree.tree_map(joined, tree) for tree in (batch.inputs, batch.targets))
-    return OnlineStep(inputs, targets, joined(batch.mask), first[inside][:, None], last[inside][:, None])
+    return OnlineStep(inputs, targets, joined(batch.mask), first[:, None], last[:, None])
 
 
 def side_by_side(cells: Sequence[OnlineCell]) -> OnlineState:
