@@ -8,8 +8,9 @@ import torch
 
 from carousel.cli import main
 from carousel.learn import Truncated1997
-from carousel.recipes import lstm1997
-from carousel.recipes.lstm1997 import EXPERIMENTS, RECIPE, Criterion, Experiment, OnFresh, Recent, first_met, run_unit
+from carousel.recipes import lstm1997, lstm1997_trials
+from carousel.recipes.lstm1997 import EXPERIMENTS, RECIPE, run_unit
+from carousel.recipes.lstm1997_trials import Criterion, Experiment, OnFresh, Recent, first_met
 from carousel.tasks import TwoSequences
 
 
@@ -50,8 +51,8 @@ def easy(monkeypatch):
         },
         trials=3,
     )
-    monkeypatch.setattr(lstm1997, "STEPS", 500)
-    monkeypatch.setattr(lstm1997, "TESTED", 128)
+    monkeypatch.setattr(lstm1997_trials, "STEPS", 500)
+    monkeypatch.setattr(lstm1997_trials, "TESTED", 128)
     monkeypatch.setitem(EXPERIMENTS, "easy", experiment)
     return experiment
 
@@ -90,7 +91,7 @@ def test_a_trial_is_what_it_is_alone_and_stops_at_the_very_sequence(easy):
         wrong.append(bool(easy.task.wrong(outputs, one)))
     assert len(wrong) == trial["met"]["fair"]["sequences"]
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    figures = lstm1997._tested(easy.task, network, parameters, 128, 2)
+    figures = lstm1997_trials._tested(easy.task, network, parameters, 128, 2)
     assert figures["wrong"] == trial["met"]["fair"]["wrong of 128"]
     assert figures["squared"] == pytest.approx(trial["met"]["fair"]["mean squared error"], rel=1e-3)
 

@@ -9,8 +9,9 @@ import torch
 from carousel.cells import LSTM1997
 from carousel.learn import stream
 from carousel.loop import scan
-from carousel.recipes.lstm1997 import EXPERIMENTS, Trial, run_unit
+from carousel.recipes.lstm1997 import EXPERIMENTS, run_unit
 from carousel.recipes.lstm1997_population import count_wrong, first_weights, learn
+from carousel.recipes.lstm1997_trials import Trial
 from carousel.tasks import VeryLongLag
 
 SMALL = replace(

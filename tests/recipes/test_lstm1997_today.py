@@ -12,9 +12,10 @@ from carousel import Stack, scan
 from carousel.cells import LSTM
 from carousel.cli import main
 from carousel.learn import BPTT, half_squared_error
-from carousel.recipes import lstm1997
-from carousel.recipes.lstm1997 import EXPERIMENTS, Criterion, Experiment, OnFresh, Recent
+from carousel.recipes import lstm1997_trials
+from carousel.recipes.lstm1997 import EXPERIMENTS
 from carousel.recipes.lstm1997_today import PRACTICES, RECIPE, Practice, cross_entropy, draw, run_batches, run_unit
+from carousel.recipes.lstm1997_trials import Criterion, Experiment, OnFresh, Recent
 from carousel.tasks import TwoSequences
 
 EASY = TwoSequences(10, 8)  # two classes told by all but the last numbers
@@ -26,7 +27,7 @@ def network():
 
 @pytest.fixture
 def easy(monkeypatch):
-    monkeypatch.setattr(lstm1997, "TESTED", 128)
+    monkeypatch.setattr(lstm1997_trials, "TESTED", 128)
     criteria = {
         "fair": Criterion(Recent(wrong=2, window=20), 500),
         "good": Criterion(OnFresh(wrong=0, error=0.1, sequences=64), 1000, 10),
@@ -94,7 +95,7 @@ def test_cross_entropy_is_that_of_logits():
 
 
 def test_rows_are_those_of_the_paper_and_every_one_learns(monkeypatch):
-    monkeypatch.setattr(lstm1997, "TESTED", 8)
+    monkeypatch.setattr(lstm1997_trials, "TESTED", 8)
     for row in RECIPE.rows:
         practice = PRACTICES[row.name]
         assert {claim.figure for claim in row.claims} == {claim.figure for claim in EXPERIMENTS[practice.published].claims()}

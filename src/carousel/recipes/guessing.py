@@ -37,7 +37,7 @@ from carousel.cells import LSTM1997, FullyRecurrent
 from carousel.learn import WeightGuessing
 from carousel.loop import scan
 from carousel.recipes.drawing import finish_lines
-from carousel.recipes.lstm1997 import Criterion, Experiment, Recent, run_group
+from carousel.recipes.lstm1997_trials import Criterion, Experiment, Recent, run_group
 from carousel.recipes.recipe import Claim, Goal, Recipe, Row
 from carousel.tasks import DelayedXOR, Latch, Parity
 from carousel.tasks.lag import LagTask

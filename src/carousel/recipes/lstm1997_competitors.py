@@ -29,8 +29,9 @@ from carousel.learn import BPTT, RTRL, OnlineCell, OnlineStep
 from carousel.learn.learner import StepLoss
 from carousel.learn.online import OnlineRule, Parameters
 from carousel.recipes.drawing import finish_lines
-from carousel.recipes.lstm1997 import EXPERIMENTS, PAPER, Criterion, Experiment, OnFresh, OnSets, run_group
+from carousel.recipes.lstm1997 import EXPERIMENTS
 from carousel.recipes.lstm1997_today import run_batches
+from carousel.recipes.lstm1997_trials import PAPER, Criterion, Experiment, OnFresh, OnSets, run_group
 from carousel.recipes.recipe import Goal, Recipe, Row
 from carousel.tasks import EmbeddedReber, LongLag
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from carousel.cells import LSTM1997
 from carousel.loop import scan
-from carousel.recipes.lstm1997 import SECONDS, TESTED, Experiment, OnFresh, Trial, entry
+from carousel.recipes.lstm1997_trials import SECONDS, TESTED, Experiment, OnFresh, Trial, entry
 from carousel.tasks import VeryLongLag
 
 AT_ONCE = 256

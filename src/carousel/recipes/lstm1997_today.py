@@ -28,20 +28,8 @@ from carousel.cell import Cell, Stack
 from carousel.cells import LSTM
 from carousel.learn import BPTT, Learner, half_squared_error
 from carousel.learn.learner import StepLoss
-from carousel.recipes.lstm1997 import (
-    EXPERIMENTS,
-    PAPER,
-    SECONDS,
-    Experiment,
-    Line,
-    Recent,
-    Trial,
-    criteria_of,
-    draw_lines,
-    entry,
-    look,
-    recorded,
-)
+from carousel.recipes.lstm1997 import EXPERIMENTS, Line, criteria_of, draw_lines, recorded
+from carousel.recipes.lstm1997_trials import PAPER, SECONDS, Experiment, Recent, Trial, entry, look
 from carousel.recipes.recipe import Goal, Recipe, Row
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ from carousel.cells import LSTM, LSTM1997, FullyRecurrent
 from carousel.learn import BPTT, RTRL, Learner, Truncated1997, half_squared_error
 from carousel.loop import scan
 from carousel.recipes.drawing import finish_lines
-from carousel.recipes.lstm1997 import Criterion, Experiment, OnFresh, run_group
+from carousel.recipes.lstm1997_trials import Criterion, Experiment, OnFresh, run_group
 from carousel.recipes.recipe import Goal, Recipe, Row
 from carousel.tasks import TwoSequences
 from carousel.tasks.lag import answered_at_the_end
