@@ -459,7 +459,6 @@ where there was one: from the same weights it came twice as near to the optimum 
 
 SORT: Mapping[str, Any] = {
     **GRAVES,
-    "decay": True,
     "practice": GrowingSort,
     "sequences": 240_000,
     "deviations": (
