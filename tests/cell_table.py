@@ -145,6 +145,7 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "ntm-heads": lambda: NTM(
         I, 1, 1, controller="feedforward", N=3, M=2, read_heads=2, write_heads=2, memory="learned", learned_start=True
     ),
+    "ntm-learned-random": lambda: NTM(I, 1, 2, N=3, M=2, memory="learned-random"),
     "ntm-read-first": lambda: NTM(I, 1, 1, layers=2, N=3, M=1, learned_start=True, shift_range=0, read_first=True),
     "reset": lambda: Reset(LSTM(I, H, zoneout_h=0.4)),
     "context": Attending,
