@@ -2,8 +2,9 @@
 
 Hochreiter & Schmidhuber, Neural Computation 9(8), 1997, experiment 1, after Smith & Zipser (1989), Cleeremans et al.
 (1989) and Fahlman (1991). A string of the Reber grammar begins with B and ends with E; wherever two edges leave a node,
-each is taken with probability 1/2. Embedded, it stands between two T or two P, and these between a B and an E. There
-are 256 strings to learn from and 256 others to be tested on, none of them twice.
+each is taken with probability 1/2. Embedded, it stands between two T or two P, and these between a B and an E. 256
+strings are drawn to learn from, and 256 to be tested on, none of which is among those. Short strings are drawn more than
+once: about 100 of the 256 differ.
 """
 
 from __future__ import annotations
@@ -68,11 +69,11 @@ class EmbeddedReber(LagTask):
 
     def __init__(self, pair: int = 0) -> None:
         generator = torch.Generator().manual_seed(pair)
-        found: dict[str, None] = {}  # in the order in which they were drawn
-        while len(found) < 2 * STRINGS:
-            found.update(dict.fromkeys(strings(STRINGS, generator)))
-        drawn = list(found)[: 2 * STRINGS]
-        self.pair, self.training, self.test = pair, as_batch(drawn[:STRINGS]), as_batch(drawn[STRINGS:])
+        training = strings(STRINGS, generator)
+        test: list[str] = []
+        while len(test) < STRINGS:
+            test += [text for text in strings(STRINGS, generator) if text not in training]
+        self.pair, self.training, self.test = pair, as_batch(training), as_batch(test[:STRINGS])
 
     def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
         """B strings, drawn at random from the training set."""

@@ -35,21 +35,17 @@ AXES = frozenset({"sum", "max", "min", "slice", "pad", "cat", "flip", "cumsum"})
 
 def pays(loop: Loop, rows: int, width: int) -> bool:
     """Whether blocks of rows take fewer instructions than one row after the other, `rows` being those of a thread."""
+    if any(op.kind == "matvec" for op in loop.ops):  # a matrix that rows share is read once for many, in tiles
+        return False
     lanes = lanes_for(loop, rows, width)
     held = sum(_bytes(value) for value in (*loop.per_row, *loop.row_summed, *loop.summed, *(c.before for c in loop.carried)))
     if lanes < 2 or held * lanes > LARGEST:
         return False
     alone, together = 0.0, MOVED * sum(prod(value.shape) for value in (*loop.per_step, *loop.written))
     for op in loop.ops:
-        shape = op.output.shape
-        if op.kind == "matvec":
-            m, k = shape[0], op.values[1].shape[0]
-            alone += k * -(-m // lanes) + UNIT
-            together += m * k / min(rows, lanes)
-        else:
-            size = max([prod(shape), *(prod(value.shape) for value in op.values)])
-            alone += -(-size // lanes) + UNIT
-            together += size / min(rows, lanes)
+        size = max(prod(value.shape) for value in (op.output, *op.values))
+        alone += -(-size // lanes) + UNIT
+        together += size / min(rows, lanes)
     return together < WORTH * alone
 
 
