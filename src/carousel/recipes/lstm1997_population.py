@@ -24,7 +24,7 @@ AT_ONCE = 256
 
 
 def run_population(experiment: Experiment, group: int, most: int) -> dict[str, Any]:
-    """As `lstm1997.run_group`, for networks that are not recurrent on sequences of symbols."""
+    """As `lstm1997_trials.run_group`, for networks that are not recurrent on sequences of symbols."""
     began = time.monotonic()
     task, (criterion,) = experiment.task, experiment.criteria.values()
     assert isinstance(task, VeryLongLag)
@@ -49,7 +49,7 @@ def run_population(experiment: Experiment, group: int, most: int) -> dict[str, A
 
 
 def first_weights(experiment: Experiment, trials: list[Trial]) -> tuple[Tensor, Tensor]:
-    """W by columns (P, I, n) and V (P, K, cells), drawn as `lstm1997` draws those of the trials."""
+    """W by columns (P, I, n) and V (P, K, cells), drawn as `lstm1997_trials` draws them."""
     columns, V = [], []
     for trial in trials:
         with torch.random.fork_rng(devices=[]):
