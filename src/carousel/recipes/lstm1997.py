@@ -50,8 +50,8 @@ NOT_RECURRENT = (
 )
 NOT_THE_STRINGS = (
     "Why most trials fail is not known. Updates at a string's end, an error without the slope of the output units or twice as "
-    "large, activations that start at .5 and a look after every string did not bring the row near the paper in short looks that are not "
-    "recorded."
+    "large, activations that start at .5 and a look after every string did not bring the row near the paper in short looks that "
+    "are not recorded."
 )
 LINEAR = (
     "The output unit is linear, where the paper's equations have a logistic one: with that no trial of ten meets the criterion in "
