@@ -42,13 +42,14 @@ def test_weights_are_those_of_the_rule_of_1997():
 def test_wrong_answers_are_counted_by_the_papers_tolerance():
     trials = [Trial(0, torch.Generator().manual_seed(0))]
     columns, V = first_weights(SMALL, trials)
-    assert count_wrong(SMALL.task, columns[0], V[0], 50, 1) == 50  # all answers are about .5
-    assert count_wrong(SMALL.task, columns[0], V[0], 50, 1, most=0) == 8  # the first few tell
+    fresh = trials[0].fresh
+    assert count_wrong(SMALL.task, columns[0], V[0], 50, fresh) == 50  # all answers are about .5
+    assert count_wrong(SMALL.task, columns[0], V[0], 50, fresh, most=0) == 8  # the first few tell
     columns.zero_()
     columns[:, 5:] = torch.tensor([9.0, 9.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)  # gates open at x and y
     columns[:, 5, 4:], columns[:, 6, 4:] = 9.0, -9.0
     V[:] = torch.tensor([[9.0, 9.0], [-9.0, -9.0]])
-    assert count_wrong(SMALL.task, columns[0], V[0], 50, 1) == 0
+    assert count_wrong(SMALL.task, columns[0], V[0], 50, fresh) == 0
 
 
 def test_a_unit_stops_at_its_budget():

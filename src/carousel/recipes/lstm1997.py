@@ -140,6 +140,7 @@ def _lag(variant: Any, sequences: float) -> Experiment:
         criteria={"": Criterion(OnFresh(sequences=10_000), sequences)},
         trials=18,
         every=100,
+        starts_with=0,
         deviations=("Looked at every 100 sequences; the paper does not say how often.",),
     )
 

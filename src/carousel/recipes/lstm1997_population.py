@@ -39,8 +39,8 @@ def run_population(experiment: Experiment, group: int, most: int) -> dict[str, A
         going = []
         for r, trial in enumerate(running):
             trial.sequences += experiment.every
-            if all_right(task, columns[r], V[r], criterion.stop.sequences, 1):
-                wrong = count_wrong(task, columns[r], V[r], TESTED, 2)
+            if all_right(task, columns[r], V[r], criterion.stop.sequences, trial.fresh):
+                wrong = count_wrong(task, columns[r], V[r], TESTED, trial.fresh)
                 trial.met[""] = {"sequences": trial.sequences, f"wrong of {TESTED}": wrong}
             elif trial.sequences < most:
                 going.append(r)
@@ -96,15 +96,16 @@ def _hidden(n: int, cells: int, dtype: torch.dtype) -> LSTM1997:
     return network.requires_grad_(False)
 
 
-def all_right(task: VeryLongLag, columns: Tensor, V: Tensor, sequences: int, seed: int) -> bool:
+def all_right(task: VeryLongLag, columns: Tensor, V: Tensor, sequences: int, generator: torch.Generator) -> bool:
     """Whether one network is right on so many fresh sequences."""
-    return count_wrong(task, columns, V, sequences, seed, most=0) == 0
+    return count_wrong(task, columns, V, sequences, generator, most=0) == 0
 
 
 @torch.no_grad()
-def count_wrong(task: VeryLongLag, columns: Tensor, V: Tensor, sequences: int, seed: int, most: int | None = None) -> int:
+def count_wrong(
+    task: VeryLongLag, columns: Tensor, V: Tensor, sequences: int, generator: torch.Generator, most: int | None = None
+) -> int:
     """How many of fresh sequences one network has wrong; ends once there are more than `most`."""
-    generator = torch.Generator().manual_seed(2**40 + seed)  # no trial's own
     wrong, done, at_once = 0, 0, 8
     while done < sequences and (most is None or wrong <= most):
         count = min(at_once, sequences - done)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
@@ -22,9 +23,11 @@ from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
 from carousel.cell import Cell
+from carousel.cells import LSTM1997
 from carousel.learn import OnlineCell, OnlineState, OnlineStep, Truncated1997, as_batch, side_by_side, stream
 from carousel.learn.online import OnlineRule
 from carousel.loop import scan
+from carousel.recipes.lstm1997_growth import add_block, has_stopped_decreasing, shut
 from carousel.recipes.recipe import Claim
 from carousel.tasks import EmbeddedReber
 from carousel.tasks.lag import LagTask
@@ -88,6 +91,8 @@ class Experiment:
     sets:            tasks that the trials are shared out to, in place of `task`, where the paper has several.
     every:           sequences between two looks at the criteria; None: those of about STEPS steps.
     rule:            how the network learns.
+    starts_with:     memory cell blocks that the network has at first, one more coming whenever the mean error between two looks
+                     is not 1 % below that of the look before; None: all.
     times:           the budget of a trial, in published means.
     """
 
@@ -101,6 +106,7 @@ class Experiment:
     sets: tuple[LagTask, ...] = ()
     every: int | None = None
     rule: OnlineRule = field(default_factory=Truncated1997)
+    starts_with: int | None = None
     times: float = TIMES
 
     def task_of(self, seed: int) -> LagTask:
@@ -134,6 +140,9 @@ class Trial:
 
     wrong, error:  of the latest training sequences.
     met:           criterion -> {"sequences", "wrong of 2560", "mean squared error"}.
+    errors:        mean errors between two looks since a block was added.
+    blocks:        after how many sequences each block was added, where they are added one after another.
+    fresh:         what the sequences of its tests are drawn with, others at each.
     """
 
     seed: int
@@ -142,6 +151,12 @@ class Trial:
     wrong: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     error: np.ndarray = field(default_factory=lambda: np.zeros(0))
     met: dict[str, dict[str, float]] = field(default_factory=dict)
+    errors: list[float] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)
+    fresh: torch.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fresh = torch.Generator().manual_seed(2**40 + self.seed)  # not what it learns from
 
 
 # --- One unit --------------------------------------------------------------------------------------
@@ -155,7 +170,7 @@ def run_group(experiment: Experiment, group: int, most: int) -> dict[str, Any]:
     seeds = range(group * size, (group + 1) * size)
     trials = [Trial(seed, torch.Generator().manual_seed(seed)) for seed in seeds]
     cells = [_learning(experiment, trial.seed) for trial in trials]
-    cell, state = cells[0], side_by_side(cells)
+    cell, state = cells[0], side_by_side([_with_fewer_blocks(experiment, one) for one in cells])
     chunk = experiment.every or max(STEPS // experiment.task.sample(8, torch.Generator().manual_seed(0)).steps, 1)
     running = list(trials)
     while running and time.monotonic() - began < SECONDS:
@@ -164,7 +179,12 @@ def run_group(experiment: Experiment, group: int, most: int) -> dict[str, Any]:
         outputs, after = scan(cell, steps, state)
         for r, (trial, batch) in enumerate(zip(running, batches, strict=True)):
             weights = _weights_in(batch, cell, steps, r, state, after)
-            look(experiment, trial, batch, as_batch(outputs[: lengths[r], r], batch), cell.network, weights)
+            answers = as_batch(outputs[: lengths[r], r], batch)
+            look(experiment, trial, batch, answers, cell.network, weights)
+            if experiment.starts_with is not None:
+                trial.errors.append(float(experiment.task_of(trial.seed).error(answers, batch).mean()))
+                drawn, own = cells[trial.seed - seeds[0]].network, {name: rows[r] for name, rows in after.parameters.items()}
+                _grow(experiment.starts_with, trial, drawn, own)
         going = [r for r, trial in enumerate(running) if len(trial.met) < len(experiment.criteria) and trial.sequences < most]
         running = [running[r] for r in going]
         state = pytree.tree_map(lambda leaf, going=going: leaf[going], after)
@@ -176,6 +196,31 @@ def _learning(experiment: Experiment, seed: int) -> OnlineCell:
         torch.manual_seed(seed)
         network = experiment.network()
     return experiment.rule.cell(network, experiment.task.loss, experiment.rate)
+
+
+def _with_fewer_blocks(experiment: Experiment, cell: OnlineCell) -> OnlineCell:
+    """The cell, or one like it in which the blocks that are added later are shut."""
+    if experiment.starts_with is None:
+        return cell
+    network = deepcopy(cell.network)
+    assert isinstance(network, LSTM1997)
+    for block in range(experiment.starts_with, network.blocks):
+        shut(network, block)
+    return experiment.rule.cell(network, experiment.task.loss, experiment.rate)
+
+
+def _grow(first: int, trial: Trial, drawn: Cell, parameters: dict[str, Tensor]) -> None:
+    """Add the next block, with the weights that were drawn for it, if the error has stopped decreasing.
+
+    Args:
+        first:  blocks that the network had at first.
+    """
+    assert isinstance(drawn, LSTM1997)
+    block = first + len(trial.blocks)
+    if block < drawn.blocks and has_stopped_decreasing(trial.errors):
+        add_block(drawn, block, parameters)
+        trial.blocks.append(trial.sequences)
+        trial.errors.clear()
 
 
 def _side_by_side(streams: list[OnlineStep]) -> tuple[OnlineStep, list[int]]:
@@ -234,10 +279,10 @@ def look(experiment: Experiment, trial: Trial, batch: Batch, outputs: Tensor, ne
                 if any(task.wrong(_answers(network, parameters, one), one).any() for one in task.parts()):
                     break
             else:
-                figures = _tested(task, network, parameters, stop.sequences, 1, most=stop.wrong)
+                figures = _tested(task, network, parameters, stop.sequences, trial.fresh, most=stop.wrong)
                 if figures["wrong"] > stop.wrong or not figures["error"] < stop.error:
                     break
-        figures = _tested(task, network, parameters, TESTED, 2)
+        figures = _tested(task, network, parameters, TESTED, trial.fresh)
         trial.met[name] = {
             "sequences": trial.sequences + done,
             f"wrong of {TESTED}": figures["wrong"],
@@ -260,10 +305,14 @@ def first_met(wrong: np.ndarray, error: np.ndarray, stop: Recent, start: int) ->
 
 
 def _tested(
-    task: LagTask, network: Cell, parameters: dict[str, Tensor], sequences: int, seed: int, most: int | None = None
+    task: LagTask,
+    network: Cell,
+    parameters: dict[str, Tensor],
+    sequences: int,
+    generator: torch.Generator,
+    most: int | None = None,
 ) -> dict[str, float]:
     """Of fresh sequences: how many are wrong, their mean error, their mean squared error. Ends once more than `most` are wrong."""
-    generator = torch.Generator().manual_seed(2**40 + seed)  # no trial's own
     wrong, error, squared, first = 0, 0.0, 0.0, 0
     largest = max(1, min(256, LARGEST // task.sample(1, torch.Generator().manual_seed(0)).inputs.numel()))
     at_once = largest if most is None else min(8, largest)  # a network that has not learned shows it soon
@@ -317,5 +366,10 @@ def entry(experiment: Experiment, trials: list[Trial], unit: int, most: int, sec
         "measures": {name: float(f"{value:.6g}") for name, value in measures.items()},
         "curve": [],
         "budget": most,
-        "trials": [{"seed": trial.seed, "sequences": trial.sequences, "met": trial.met} for trial in trials],
+        "trials": [_told(trial) for trial in trials],
     }
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    told = {"seed": trial.seed, "sequences": trial.sequences, "met": trial.met}
+    return {**told, "blocks added after": trial.blocks} if trial.blocks else told

@@ -371,6 +371,7 @@ STATE_DRIFT = Recipe(
 ABUSES = {
     "random-output-bias": two_sequences(20, in_bias=None, out_bias=None, trials=20),
     "negative-output-bias": two_sequences(20, in_bias=None, trials=20),
+    "blocks-added": replace(two_sequences(20, in_bias=None, out_bias=None, trials=20), starts_with=1),
 }
 
 ABUSE = Recipe(
