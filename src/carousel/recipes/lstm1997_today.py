@@ -35,7 +35,7 @@ from carousel.recipes.recipe import Goal, Recipe, Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LITTLE = 100_000  # sequences of a trial that is not expected to learn
+LITTLE = 100_000  # sequences of a trial that is not expected to learn, or of a thousand steps
 VANISHED = "Of an error at the end nothing is left at the beginning: forget gates of 0.73 over this many steps."
 PLATEAU = (
     "All that is left in the end is whether x or y comes last, a loss of log 2, and there it stays. Why is not known: in one trial "
@@ -161,11 +161,15 @@ PRACTICES: dict[str, Practice] = {
     "2c-100-100": Practice("2c-100-100", "softmax", lag=100),
     "3a-100-3": Practice("3a-100-3", "sigmoid", lag=100),
     "3a-100-1": Practice("3a-100-1", "sigmoid", lag=100),
+    "3a-1000-3": Practice("3a-1000-3", "sigmoid", lag=1000, most=LITTLE, seeds=3),
     "3b-100-3": Practice("3b-100-3", "sigmoid", lag=100),
     "3b-100-1": Practice("3b-100-1", "sigmoid", lag=100),
+    "3b-1000-1": Practice("3b-1000-1", "sigmoid", lag=1000, most=LITTLE, seeds=3),
     "3c-100-3": Practice("3c-100-3", "linear", lag=100),
     "3c-100-1": Practice("3c-100-1", "linear", lag=100),
     "4-100": Practice("4-100-linear", "linear", lag=100),
+    "4-500": Practice("4-500-linear", "linear", lag=500, most=LITTLE, seeds=3),
+    "4-1000": Practice("4-1000-linear", "linear", lag=1000, most=LITTLE, seeds=3),
     "4-100-bias-1": Practice("4-100-linear", "linear", most=LITTLE, reason=VANISHED),
     "5": Practice("5", "linear", lag=100),
     "6a": Practice("6a", "softmax", lag=100),
