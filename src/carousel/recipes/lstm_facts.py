@@ -368,32 +368,33 @@ STATE_DRIFT = Recipe(
 
 # --- Abuse of memory cells ------------------------------------------------------------------------
 
+NO_ABUSE = (
+    "Abuse does not hold learning up here, so the remedy only costs time. With targets of .5 and 1 in place of 0 and 1 and no bias on "
+    "the output unit, where a cell is wanted as a bias, it cost more, in a short look that is not recorded."
+)
 ABUSES = {
     "random-output-bias": two_sequences(20, in_bias=None, out_bias=None, trials=20),
     "negative-output-bias": two_sequences(20, in_bias=None, trials=20),
     "blocks-added": replace(two_sequences(20, in_bias=None, out_bias=None, trials=20), starts_with=1),
 }
 
+_ABUSE_GOALS = (Goal("solved", "%", at_least=100), Goal("until learned", "sequences", rivals=("random-output-bias",)))
+
 ABUSE = Recipe(
     name="lstm-facts/abuse",
     paper=f"{PAPER}, section 4",
-    about="Experiment 3a with one telling number, 20 steps, without and with output gates that begin nearly closed; twenty trials.",
+    about="Experiment 3a with one telling number, 20 steps: output gates that begin anywhere, nearly closed, or with blocks added "
+    "one after another; twenty trials.",
     rows=(
         Row("random-output-bias", (0,), deviations=(LOOKED,)),
+        Row("negative-output-bias", (0,), goals=_ABUSE_GOALS, deviations=(LOOKED, NO_ABUSE)),
         Row(
-            "negative-output-bias",
+            "blocks-added",
             (0,),
-            goals=(
-                Goal("solved", "%", at_least=100),
-                Goal("until learned", "sequences", rivals=("random-output-bias",)),
-            ),
+            goals=_ABUSE_GOALS,
             deviations=(
                 LOOKED,
-                "The mean falls by a tenth only: most networks learn sooner without the remedy. But two of twenty then take 14,800 "
-                "and 22,600 sequences; with it the slowest takes 7,800.",
-                "With three telling numbers in place of one the remedy only cost time: 10 trials, not recorded, took 2,160 "
-                "sequences with it and 220 without.",
-                "The paper's other remedy, cells that are added one after another, is not tried.",
+                "One block at first, the next whenever the mean error of 200 sequences is not 1 % below that of the 200 before.",
             ),
         ),
     ),
