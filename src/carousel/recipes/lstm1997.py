@@ -59,8 +59,8 @@ LINEAR = (
     "sequences. Why is not known."
 )
 PLATEAU = (
-    "After 300,000 sequences most answers still are about the same, whatever the factors. Why it takes so long is not known; a linear "
-    "output unit did not help in a short look that is not recorded."
+    "After 300,000 sequences most answers still are about the same, whatever the factors. Why it takes so long is not known; a "
+    "linear output unit did not help in a short look that is not recorded."
 )
 
 

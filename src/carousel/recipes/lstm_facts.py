@@ -275,7 +275,6 @@ CONFLICTS = {f"lag-{T}-{name}": two_sequences(T, gated=gated) for T in CONFLICT_
 CONFLICT_NOTES = {
     "lag-5": "The conflict does not show: every network learns, and those without gates, which have none to open, sooner.",
     "lag-10": "An input gate alone does as well: the task asks once, at the end, and what a cell holds disturbs little until then.",
-    "lag-50": "Two of ten trials have not learned after 50,000 sequences; the paper has a mean of 58,370 for its lag of 100.",
 }
 
 
@@ -369,8 +368,8 @@ STATE_DRIFT = Recipe(
 # --- Abuse of memory cells ------------------------------------------------------------------------
 
 NO_ABUSE = (
-    "Abuse does not hold learning up here, so the remedy only costs time. With targets of .5 and 1 in place of 0 and 1 and no bias on "
-    "the output unit, where a cell is wanted as a bias, it cost more, in a short look that is not recorded."
+    "Abuse does not hold learning up here, so the remedy only costs time. With targets of .5 and 1 in place of 0 and 1 and no bias "
+    "on the output unit, where a cell is wanted as a bias, it cost more, in a short look that is not recorded."
 )
 ABUSES = {
     "random-output-bias": two_sequences(20, in_bias=None, out_bias=None, trials=20),
