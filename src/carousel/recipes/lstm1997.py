@@ -63,8 +63,8 @@ PLATEAU = (
     "linear output unit did not help in a short look that is not recorded."
 )
 RUNAWAY = (
-    "With g in [0, 1] and no output gate what a cell keeps only grows, by some 25 in a hundred steps, and all output units see it; at a "
-    "rate of 1 their weights run away. With g in [-2, 2] one of ten trials learned 2a, in a short look that is not recorded."
+    "With g in [0, 1] and no output gate what a cell keeps only grows, by some 25 in a hundred steps, and all output units see it; "
+    "at a rate of 1 their weights run away. With g in [-2, 2] one of ten trials learned 2a, in a short look that is not recorded."
 )
 
 
