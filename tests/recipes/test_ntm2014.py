@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from carousel.errors import InputError
+from carousel.loop import scan
 from carousel.models import build
 from carousel.recipes import RECIPES, load, ntm2014
 from carousel.recipes.ntm2014 import EXPERIMENTS, lstm
@@ -129,6 +130,16 @@ def test_heads_that_look_up_set_out_sharply():
         widest[name] = max(float(gates[f"{kind}_w"].max()) for kind in ("read", "write"))
         assert gates["read_g"] > 0.8 or name == "ntm-lstm"
     assert widest["ntm-lstm-best"] > 0.1
+
+
+@pytest.mark.parametrize("row", ["ntm-lstm-best", "ntm-ff-best"])
+def test_a_head_that_writes_in_turn_sets_out_a_row_further_each_step(row):
+    torch.manual_seed(0)
+    cell = EXPERIMENTS["copy"].models[row].make(9, 8)
+    with torch.no_grad():
+        states = scan(cell, torch.ones(40, 1, 9), return_states=True)[2]
+    assert states.write_w[:, 0, 0].argmax(1).tolist() == list(range(1, 41))
+    assert states.write_w[:, 0, 0].amax(1).min() > 0.9
 
 
 def test_a_unit_repeats_and_only_the_first_seed_has_a_picture(monkeypatch):
