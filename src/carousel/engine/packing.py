@@ -100,9 +100,10 @@ class Packing:
 
     def after(self, x: Tensor, initial: Tensor) -> Tensor:
         """What each row and step gets from the step after it, (N, ...); from `initial` (B, ...) at a row's last step."""
+        if self.order is None or self.lengths is None:
+            return torch.cat([x[self.batch :], initial]) if self.total else x
         row, step = self._row, self._step
-        lengths = torch.full((self.batch,), self.steps) if self.lengths is None else self.lengths
-        last = step + 1 == lengths[row]
+        last = step + 1 == self.lengths[row]
         following = self.offsets[(step + 1).clamp_max(self.steps)] + row
         return torch.cat([initial, x]).index_select(0, torch.where(last, row, self.batch + following))
 
