@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from carousel.errors import InputError
-from carousel.loop import scan
 from carousel.models import build
 from carousel.recipes import RECIPES, load, ntm2014
 from carousel.recipes.ntm2014 import EXPERIMENTS, lstm
@@ -103,43 +102,6 @@ def test_a_unit_and_the_report(name, monkeypatch, tmp_path):
         assert title in html
     without = [row | {"runs": [{key: value for key, value in row["runs"][0].items() if key != "picture"}]} for row in rows]
     assert write_recipe_report(recipe, without, tmp_path / "report.html").read_text().count("<svg") == 2
-
-
-def test_sorting_is_practised_on_few_vectors_first():
-    practice, generator = ntm2014.GrowingSort(every=8), torch.Generator().manual_seed(0)
-    for most in (3, 4, 5):
-        for _ in range(2):
-            batch = practice.sample(4, generator)
-            vectors = int(batch.lengths[0] - 1) // 2
-            assert 1 <= vectors <= most
-            assert (batch.lengths == 2 * vectors + 1).all()
-            assert (batch.mask.sum(0) == vectors).all()
-    practice.drawn = 17 * 8
-    assert (practice.sample(4, generator).lengths == 20 + 1 + 16).all()
-    assert torch.equal(practice.validation().inputs, EXPERIMENTS["priority-sort"].task.validation().inputs)
-
-
-def test_heads_that_look_up_set_out_sharply():
-    """Each context's key finds few rows of the memory, where the heads of the usual start spread over all."""
-    torch.manual_seed(0)
-    widest = {}
-    for name in ("ntm-lstm", "ntm-lstm-best"):
-        cell = EXPERIMENTS["dynamic-n-grams"].models[name].make(1, 1)
-        with torch.no_grad():
-            gates = cell.gates(torch.ones(1), cell.initial_state())
-        widest[name] = max(float(gates[f"{kind}_w"].max()) for kind in ("read", "write"))
-        assert gates["read_g"] > 0.8 or name == "ntm-lstm"
-    assert widest["ntm-lstm-best"] > 0.1
-
-
-@pytest.mark.parametrize("row", ["ntm-lstm-best", "ntm-ff-best"])
-def test_a_head_that_writes_in_turn_sets_out_a_row_further_each_step(row):
-    torch.manual_seed(0)
-    cell = EXPERIMENTS["copy"].models[row].make(9, 8)
-    with torch.no_grad():
-        states = scan(cell, torch.ones(40, 1, 9), return_states=True)[2]
-    assert states.write_w[:, 0, 0].argmax(1).tolist() == list(range(1, 41))
-    assert states.write_w[:, 0, 0].amax(1).min() > 0.9
 
 
 def test_a_unit_repeats_and_only_the_first_seed_has_a_picture(monkeypatch):
