@@ -172,10 +172,10 @@ def demo() -> Figure:
     return forecasts(first["times"], np.array(first["truth"]), made, colours, first["unit"], first["time_name"])
 
 
-def heads(experiment: str, row: str) -> Callable[[], Figure | None]:
-    """What the heads do in the first run of that row that `carousel reproduce ntm2014/...` recorded."""
+def of_ntm(draw: Callable[..., Figure | None], experiment: str, row: str) -> Callable[[], Figure | None]:
+    """A picture of the first run of that row that `carousel reproduce ntm2014/...` recorded."""
     path = Path(__file__).parents[1] / "results" / "ntm2014" / experiment / f"{row}.json"
-    return lambda: ntm2014.draw_heads([json.loads(path.read_text())])
+    return lambda: draw([json.loads(path.read_text())])
 
 
 def recorded(recipe: Recipe) -> list[dict[str, object]]:
@@ -225,9 +225,11 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "optimisers": optimisers,
     "bptt": bptt,
     "demo": demo,
-    "ntm": heads("copy", "ntm-lstm"),
-    "ntm-recall": heads("associative-recall", "ntm-lstm-best"),
-    "ntm-repeat": heads("repeat-copy", "ntm-lstm-best"),
+    "ntm": of_ntm(ntm2014.draw_heads, "copy", "ntm-lstm"),
+    "ntm-recall": of_ntm(ntm2014.draw_heads, "associative-recall", "ntm-lstm-best"),
+    "ntm-repeat": of_ntm(ntm2014.draw_heads, "repeat-copy", "ntm-lstm-best"),
+    "ntm-sort": of_ntm(ntm2014.draw_heads, "priority-sort", "ntm-lstm-best"),
+    "ntm-ngrams": of_ntm(ntm2014.draw_predictions, "dynamic-n-grams", "ntm-lstm-best"),
     "lstm1997": published,
     "lstm1997-network": network_of_1997,
     "lstm1997-today": today,
