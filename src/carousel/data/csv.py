@@ -203,7 +203,7 @@ def read_table(path: Path | str) -> Table:
         table = pl.read_csv(io.BytesIO(text.encode()), has_header=False, infer_schema=False)
     except pl.exceptions.NoDataError:
         raise _empty(path) from None
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:  # OSError: what begins like a compressed file is taken for one
         _check_commas(path, text)
         raise InputError(f"{path}: not a CSV table: {str(error).splitlines()[0]}") from None
     rows = [[(cell or "").strip() for cell in row] for row in table.rows()]
