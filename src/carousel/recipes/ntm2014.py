@@ -416,8 +416,8 @@ multiplies whatever differs, gradients too, by gamma (1 - g) a step: by 1e20 and
 the start there is no such balance to sit on, and the rows are a table where the counts of each context are looked up.
 
 The next trouble is the key. An LSTM as it usually starts has all but lost a bit after two steps, and its keys, the cosine
-between those of two contexts being 0.97, find the same row in all contexts: 42 bits over the optimum after 7,000 sequences. One
-that remembers six bits from the start has a key for each context: 7.8 bits over by 4,000.
+between those of two contexts being 0.97, find the same row in all contexts: 42 bits over the optimum after 7,000 sequences, in a
+trial that is not recorded. One that remembers six bits from the start has a key for each context: 7.8 bits over by 4,000.
 
 From there the error is that of weightings that are not quite sharp, and counts of other contexts are read along. Twice the rate,
 and updates from 8 sequences in place of 16, bring it down a little faster; with windows of 25 it falls more slowly."""
