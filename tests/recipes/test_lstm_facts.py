@@ -76,6 +76,18 @@ def test_a_conflicts_goal_is_to_beat_the_networks_that_lack_a_gate():
         assert {rival for row in recipe.rows for goal in row.goals for rival in goal.rivals} <= names
 
 
+def test_networks_with_blocks_to_spare_learn_the_grammar_of_experiment_1(tmp_path):
+    for name, experiment in facts.SPARE.items():
+        network = experiment.network()
+        assert (network.blocks, network.block_size) == (int(name[0]), 2)
+        closed = network.b[network.blocks :].tolist() == list(range(-1, -network.blocks - 1, -1))
+        assert closed == name.endswith("closed")
+    assert facts.SPARE["3x2-closed"].criteria[""].sequences == 42_200
+    (row,) = by_command("lstm-facts/spare-blocks", tmp_path, "--rows", "4x2-open", "--budget", "400")
+    assert [trial["sequences"] for trial in row["runs"][0]["trials"]] == [400] * 30
+    assert row["summary"]["until learned"]["mean"] == 400
+
+
 def test_networks_of_the_conflict_have_the_gates_of_their_row():
     for name, experiment in facts.CONFLICTS.items():
         cell = experiment.network()

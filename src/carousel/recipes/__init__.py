@@ -21,6 +21,7 @@ RECIPES: dict[str, str] = {
     "lstm-facts/weight-conflict": "carousel.recipes.lstm_facts",
     "lstm-facts/state-drift": "carousel.recipes.lstm_facts",
     "lstm-facts/abuse": "carousel.recipes.lstm_facts",
+    "lstm-facts/spare-blocks": "carousel.recipes.lstm_facts",
     "lstm-facts/short-lags": "carousel.recipes.lstm_facts",
     "lstm-facts/learning-rate": "carousel.recipes.lstm_facts",
     "lstm-facts/cost": "carousel.recipes.lstm_facts",
