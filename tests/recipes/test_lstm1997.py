@@ -1,6 +1,7 @@
 """The recipe of the LSTM paper: stopping at the very sequence, trials side by side as alone, a row by its command."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from carousel.cli import main
 from carousel.learn import Truncated1997
 from carousel.recipes import lstm1997, lstm1997_trials
-from carousel.recipes.lstm1997 import EXPERIMENTS, RECIPE, run_unit
+from carousel.recipes.lstm1997 import EXPERIMENTS, RECIPE, cross_entropy, run_unit
 from carousel.recipes.lstm1997_trials import Criterion, Experiment, OnFresh, Recent, first_met
 from carousel.tasks import TwoSequences
 
@@ -115,6 +116,16 @@ def test_rows_have_the_papers_figures():
     assert (counts["1-4x1-0.1"], counts["1-3x2-0.5"], counts["2a"], counts["2b"]) == (264, 276, 10504, 10504)
     assert (counts["2c-50-50"], counts["2c-1000-50-inputs-only"]) == (6 * 60 + 4, 6 * 54 + 4)
     assert (counts["3a-100-3"], counts["4-500-linear"], counts["5"], counts["6a"], counts["6b"]) == (102, 93, 93, 156, 308)
+
+
+def test_the_error_of_cross_entropy_lacks_the_slope_of_the_output_unit():
+    net, target = torch.tensor([-2.0, 0.5, 3.0], requires_grad=True), torch.tensor([0.0, 0.3, 1.0])
+    cross_entropy(torch.sigmoid(net), target).backward()
+    torch.testing.assert_close(net.grad, (torch.sigmoid(net) - target).detach())
+    row = EXPERIMENTS["5-cross-entropy"]
+    learning = row.learning(row.network())
+    value = learning.loss(torch.tensor([0.25]), torch.tensor([1.0]))
+    assert float(value) == pytest.approx(math.log(4))
 
 
 def test_a_row_by_its_command(tmp_path, capsys):

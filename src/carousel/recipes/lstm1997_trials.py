@@ -25,6 +25,7 @@ from carousel.batch import Batch
 from carousel.cell import Cell
 from carousel.cells import LSTM1997
 from carousel.learn import OnlineCell, OnlineState, OnlineStep, Truncated1997, as_batch, side_by_side, stream
+from carousel.learn.learner import StepLoss
 from carousel.learn.online import OnlineRule
 from carousel.loop import scan
 from carousel.recipes.lstm1997_growth import add_block, has_stopped_decreasing, shut
@@ -94,6 +95,7 @@ class Experiment:
     starts_with:     memory cell blocks that the network has at first, one more coming whenever the mean error between two looks
                      is not 1 % below that of the look before; None: all.
     times:           the budget of a trial, in published means.
+    loss:            what is made small, where it is not the task's.
     """
 
     task: LagTask
@@ -108,6 +110,11 @@ class Experiment:
     rule: OnlineRule = field(default_factory=Truncated1997)
     starts_with: int | None = None
     times: float = TIMES
+    loss: StepLoss | None = None
+
+    def learning(self, network: Cell) -> OnlineCell:
+        """The network with its rule as one cell."""
+        return self.rule.cell(network, self.loss or self.task.loss, self.rate)
 
     def task_of(self, seed: int) -> LagTask:
         """The task of one of the trials."""
@@ -195,7 +202,7 @@ def _learning(experiment: Experiment, seed: int) -> OnlineCell:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = experiment.network()
-    return experiment.rule.cell(network, experiment.task.loss, experiment.rate)
+    return experiment.learning(network)
 
 
 def _with_fewer_blocks(experiment: Experiment, cell: OnlineCell) -> OnlineCell:
@@ -206,7 +213,7 @@ def _with_fewer_blocks(experiment: Experiment, cell: OnlineCell) -> OnlineCell:
     assert isinstance(network, LSTM1997)
     for block in range(experiment.starts_with, network.blocks):
         shut(network, block)
-    return experiment.rule.cell(network, experiment.task.loss, experiment.rate)
+    return experiment.learning(network)
 
 
 def _grow(first: int, trial: Trial, drawn: Cell, parameters: dict[str, Tensor]) -> None:
