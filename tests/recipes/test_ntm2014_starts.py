@@ -60,3 +60,18 @@ def test_a_controller_that_remembers_tells_the_bit_five_steps_back():
         wrong[name] = float((read * wanted[::2] < 0).double().mean())
     assert wrong["ntm-lstm-best"] < 0.05
     assert wrong["ntm-lstm"] > 0.15
+
+
+@pytest.mark.parametrize("row", ["ntm-lstm", "ntm-ff"])
+def test_a_machine_that_compares_sets_out_with_keys_that_tell_inputs_apart(row):
+    inputs = EXPERIMENTS["associative-recall"].task.sample(50, torch.Generator().manual_seed(0), items=2).inputs[:2]
+    spread = {}
+    for name in (row, row + "-best"):
+        torch.manual_seed(0)
+        cell = EXPERIMENTS["associative-recall"].models[name].make(8, 6)
+        with torch.no_grad():
+            before = scan(cell, inputs[:1])[1]
+            gates = torch.vmap(cell.gates)(inputs[1], before)
+        spread[name] = float(gates["read_k"].std(0).mean())
+        assert gates["read_beta"].min() > (3 if name.endswith("-best") else 0)
+    assert spread[row + "-best"] > 3 * spread[row]
