@@ -397,7 +397,7 @@ _LOOKING_UP = (
 )
 _COMPARING = (
     "Before training the controller's weights for the input are multiplied by 8, and the biases of the read heads are set to "
-    "compare: strength + 8, gate + 1, sharpening + 1."
+    "compare: strength + 4, sharpening + 1."
 )
 _REMEMBERING = (
     "Before training the LSTM is set to remember the latest inputs: the weights of its candidates are 4 times an orthogonal "
@@ -405,7 +405,7 @@ _REMEMBERING = (
     "gate -2."
 )
 
-RECALL: Mapping[str, Any] = {**ADAM, "sequences": 40_000, "deviations": (_STARTS, _COMPARING)}
+RECALL: Mapping[str, Any] = {**ADAM, "sequences": 60_000, "deviations": (_STARTS, _COMPARING)}
 N_GRAMS: Mapping[str, Any] = {
     **ADAM,
     "window": 100,

@@ -48,8 +48,7 @@ def comparing(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
         first = controller[0].weight if isinstance(controller, nn.Sequential) else controller.cells[0].W
         first[:, :input_size] *= 8
         biases = cell.head_biases("read")
-        biases["beta"] += 8
-        biases["g"] += 1
+        biases["beta"] += 4
         biases["gamma"] += 1
         return cell
 
