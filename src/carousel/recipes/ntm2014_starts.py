@@ -44,9 +44,8 @@ def comparing(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
     @torch.no_grad()
     def made(input_size: int, output_size: int) -> NTM:
         cell = make(input_size, output_size)
-        controller: Any = cell.controller
-        first = controller[0].weight if isinstance(controller, nn.Sequential) else controller.cells[0].W
-        first[:, :input_size] *= 8
+        first = "0.weight" if isinstance(cell.controller, nn.Sequential) else "cells.0.W"
+        cell.controller.get_parameter(first)[:, :input_size] *= 8
         biases = cell.head_biases("read")
         biases["beta"] += 4
         biases["gamma"] += 1
