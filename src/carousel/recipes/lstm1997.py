@@ -53,9 +53,9 @@ NOT_RECURRENT = (
     "most trials fail (rows 2c-50-50, 2c-100-100)."
 )
 TOO_FEW_CELLS = (
-    "Most trials fail for want of cells: the output units have no bias, so a block whose input gate stays open becomes "
-    "one. With a block more, and output gates that begin anywhere, 80 % learn (recipe lstm-facts/spare-blocks). Updates at a "
-    "string's end, activations that start at .5, both together, biases on all units, all legal symbols as targets, an error "
+    "Most trials seem to fail for want of cells: the output units have no bias, and a block whose input gate stays open "
+    "becomes one. With a block more, and output gates that begin anywhere, 80 % learn (recipe lstm-facts/spare-blocks). Updates at "
+    "a string's end, activations that start at .5, both together, biases on all units, all legal symbols as targets, an error "
     "without the slope of the output units or twice as large did not bring the row near the paper in short looks that are not "
     "recorded."
 )
