@@ -575,7 +575,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 **RECALL,
                 "make": comparing(ntm("feedforward", 256, heads=4)),
                 "batch_size": 16,
-            },  # in batches of 8 one training ended at 5 bits
+            },
         },
         paper={"ntm-lstm": [(30_000, 0)], "ntm-ff": [(30_000, 0)]},
         models={
