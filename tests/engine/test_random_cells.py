@@ -47,7 +47,7 @@ TWO = {
     "where": lambda a, b: torch.where(a > b, a, 0.5 * b),
     "dot": lambda a, b: a * torch.dot(a, b),
     "outer": lambda a, b: torch.outer(a, b).softmax(1) @ a,
-    "gather": lambda a, b: a.gather(0, torch.argsort(b)),
+    "gather": lambda a, b: a.gather(0, torch.argsort(b, stable=True)),
     "lerp": lambda a, b: torch.lerp(a, b, 0.3),
 }
 

@@ -50,7 +50,7 @@ class Recurrence:
 Stage = Batched | Shift | Recurrence
 
 NARROW = 16
-"""Inputs of a product up to which a loop makes it itself, step by step."""
+"""Inputs or outputs of a product up to which a loop makes it itself, step by step."""
 
 _VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "cat", "pad"})
 
@@ -165,15 +165,18 @@ def is_product(op: Op, lead: Mapping[Value, int]) -> bool:
 
 
 def _sink(groups: list[_Group], kept: set[Value], lead: Mapping[Value, int]) -> None:
-    """Move what only one loop reads into it; but not what PyTorch does better, nor a bias that it adds to its product."""
-    kept = kept | {carry.after for group in groups if not group.cyclic for carry in group.carries}
+    """Move what only one loop reads into it; but not what PyTorch does better, nor a bias that it adds to its product,
+    nor what moves on outside or costs nothing there, as a view that is kept."""
+    shifted = {carry.after for group in groups if not group.cyclic for carry in group.carries}
     for n in range(len(groups) - 1, -1, -1):
         if groups[n].cyclic:
             continue
         products = {op.output for op in groups[n].ops if is_product(op, lead) and not _is_narrow(op)}
         for op in reversed(list(groups[n].ops)):
             readers = [m for m, values in enumerate(_readers(groups)) if op.output in values]
-            if len(readers) != 1 or not groups[readers[0]].cyclic or op.output in kept or op.output in products:
+            if len(readers) != 1 or not groups[readers[0]].cyclic or op.output in products or op.output in shifted:
+                continue
+            if op.output in kept and op.kind in _VIEWS:
                 continue
             if (
                 op.kind == "add"
@@ -190,6 +193,11 @@ def _is_narrow(op: Op) -> bool:
     return op.kind == "matvec" and op.values[1].shape[0] <= NARROW
 
 
+def _makes_little(op: Op) -> bool:
+    """Whether a product with a shared matrix makes so little that it costs less than its input's way through memory."""
+    return op.kind == "matvec" and op.output.shape[0] <= NARROW
+
+
 def _absorb(groups: list[_Group], lead: Mapping[Value, int]) -> None:
     """Move what needs nothing but a loop's values, and what was there before it, to the loop's end."""
     for n, loop in enumerate(groups):
@@ -203,7 +211,7 @@ def _absorb(groups: list[_Group], lead: Mapping[Value, int]) -> None:
                 continue
             for op in list(group.ops):
                 touches = any(value in inside for value in op.values)
-                if touches and not is_product(op, lead) and not any(value in later for value in op.values):
+                if touches and (_makes_little(op) or not is_product(op, lead)) and not any(value in later for value in op.values):
                     absorbed.append(op)
                     inside.add(op.output)
                     later.discard(op.output)
