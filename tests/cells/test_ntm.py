@@ -48,7 +48,8 @@ def equations(cell, controller, layers, learned_start):
     address = sum(cell.address_sizes)
 
     def step(w, x, state):
-        memory, reads, read_w, write_w, *inner = state
+        columns, reads, read_w, write_w, *inner = state
+        memory = columns.T
         h, new_inner = np.concatenate([x, reads.flatten()]), []
         for n in range(layers):
             if controller == "lstm":
@@ -73,7 +74,7 @@ def equations(cell, controller, layers, learned_start):
         new_read_w = np.array([weighting(cell, head, source, w_) for head, w_ in zip(heads, read_w, strict=True)])
         new_reads = np.array([sum(w_[i] * source[i] for i in range(cell.N)) for w_ in new_read_w])
         y = w["readout.weight"] @ np.concatenate([h, new_reads.flatten()]) + w["readout.bias"]
-        return y, [written, new_reads, new_read_w, new_write_w, *new_inner]
+        return y, [written.T, new_reads, new_read_w, new_write_w, *new_inner]
 
     return step
 
@@ -97,7 +98,7 @@ def test_equations(controller, layers, heads, shift_range, read_first, learned_s
 
 def test_the_start_is_what_was_asked_for():
     constant = NTM(I, O, H, N=N, M=M, read_heads=2).initial_state()
-    assert torch.equal(constant.memory, torch.full((N, M), 1e-6))
+    assert torch.equal(constant.memory, torch.full((M, N), 1e-6))
     assert torch.equal(constant.reads, torch.zeros(2, M))
     assert torch.equal(constant.read_w, torch.tensor([[1.0, 0, 0, 0, 0]] * 2))
     assert torch.equal(constant.write_w, torch.tensor([[1.0, 0, 0, 0, 0]]))
@@ -114,14 +115,14 @@ def test_the_start_is_what_was_asked_for():
 
     learned = NTM(I, O, H, N=N, M=M, memory="learned", learned_start=True)
     start = learned.initial_state()
-    torch.testing.assert_close(start.memory, torch.full((N, M), 1e-6))
+    torch.testing.assert_close(start.memory, torch.full((M, N), 1e-6))
     assert start.read_w.std() > 0
     with torch.no_grad():
-        learned.memory0[2, 1] = 0.7
+        learned.memory0[1, 2] = 0.7
         learned.read_w0.copy_(torch.tensor([[0, 0, 0, 2.0, 0]]))
         learned.reads0.fill_(0.5)
         start = learned.initial_state()
-    assert float(start.memory[2, 1]) == pytest.approx(np.tanh(0.7))
+    assert float(start.memory[1, 2]) == pytest.approx(np.tanh(0.7))
     assert start.read_w[0].tolist() == pytest.approx(softmax(np.array([0, 0, 0, 2.0, 0])))
     torch.testing.assert_close(start.reads, torch.full((1, M), 0.5).tanh())
 

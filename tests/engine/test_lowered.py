@@ -47,8 +47,15 @@ def test_an_lstm_is_one_product_and_one_loop_each_way():
 
 
 def test_a_stack_falls_apart_into_one_loop_a_layer():
-    made = plan_of(Stack(LSTM(30, 20), GRU(20, 5), readout=nn.Linear(5, 2)), torch.randn(5, 2, 30))
+    made = plan_of(Stack(LSTM(30, 20), GRU(20, 6), readout=nn.Linear(6, 17)), torch.randn(5, 2, 30))
     assert [type(stage).__name__ for stage in made.stages] == ["Batched", "Recurrence"] * 2 + ["Batched"]
+
+
+def test_a_narrow_readout_is_made_in_the_loop():
+    made = plan_of(Stack(LSTM(3, 40), readout=nn.Linear(40, 2)), torch.randn(5, 2, 3))
+    (loop,) = made.stages
+    assert kinds(loop).count("matvec") == 3  # of x, of h, and the readout's
+    assert {value.name for value in made.graph.outputs} <= {value.name for value in loop.loop.written}
 
 
 def test_a_narrow_product_and_the_bias_are_made_in_the_loop():
@@ -70,9 +77,8 @@ def test_gradients_of_vectors_are_added_up_in_the_loop():
     (back,) = [stage for stage in made.backward.stages if isinstance(stage, Recurrence)]
     assert {total.kind for total in made.backward.totals} == {"outer"}
     assert len(back.totals) == len(back.loop.summed) == 4  # three peepholes and the bias
-    assert set(back.loop.written) == {value for total in made.backward.totals for value in total.inputs} & {
-        op.output for op in back.loop.ops
-    }
+    wanted = {value for total in made.backward.totals for value in total.inputs} | set(made.backward.gradients.values())
+    assert set(back.loop.written) == wanted & {op.output for op in back.loop.ops}
 
 
 def test_a_gradient_of_what_a_row_keeps_is_added_up_for_each_row():

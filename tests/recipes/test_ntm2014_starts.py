@@ -59,7 +59,7 @@ def test_a_controller_that_remembers_tells_the_bit_five_steps_back():
         read = seen[::2] @ torch.linalg.lstsq(seen[1::2], wanted[1::2].double()).solution
         wrong[name] = float((read * wanted[::2] < 0).double().mean())
     assert wrong["ntm-lstm-best"] < 0.05
-    assert wrong["ntm-lstm"] > 0.15
+    assert wrong["ntm-lstm"] > 0.1
 
 
 @pytest.mark.parametrize("row", ["ntm-lstm", "ntm-ff"])

@@ -55,7 +55,8 @@ _PARTS = ("w", "k", "beta", "g", "s", "gamma")
 
 
 class NTMState(NamedTuple):
-    """memory (N, M), reads (R, M), read_w (R, N) and write_w (W, N): the weightings; the controller's state, () without."""
+    """memory (M, N): a row M(i) of the paper is a column, so that all N lie side by side and are worked on together; reads
+    (R, M); read_w (R, N) and write_w (W, N): the weightings; the controller's state, () without."""
 
     memory: Tensor
     reads: Tensor
@@ -132,7 +133,7 @@ class NTM(Cell):
         self.to_write = nn.Linear(hidden_size, write_heads * (address + 2 * M), **like)
         self.readout = nn.Linear(hidden_size + reads, output_size, **like)
 
-        drawn = 0.5 * torch.randn(N, M, **like) if "random" in memory else torch.full((N, M), START, **like)
+        drawn = 0.5 * torch.randn(M, N, **like) if "random" in memory else torch.full((M, N), START, **like)
         self.memory0: Tensor = nn.Parameter(drawn) if "learned" in memory else nn.Buffer(drawn)
         if learned_start:
             self.reads0 = nn.Parameter(torch.zeros(read_heads, M, **like))
@@ -178,7 +179,7 @@ class NTM(Cell):
         """What the heads do with the memory on the controller's output h.
 
         Returns:
-            memory (N, M) and reads (R, M) after the step; the symbols of the module's docstring for read heads,
+            memory (M, N) and reads (R, M) after the step; the symbols of the module's docstring for read heads,
             read_w (R, N), read_k (R, M), read_beta, read_g, read_gamma (R, 1), read_s (R, shifts), and likewise
             for write heads, with erase and add (W, M).
         """
@@ -191,12 +192,12 @@ class NTM(Cell):
         write = self._address("write", to_write, state.memory, state.write_w)
         memory = state.memory
         for w, e in zip(write["write_w"].unbind(), erase.unbind(), strict=True):
-            memory = memory * (1 - torch.outer(w, e))  # (3)
-        memory = memory + write["write_w"].T @ add  # (4)
+            memory = memory * (1 - torch.outer(e, w))  # (3)
+        memory = memory + add.T @ write["write_w"]  # (4)
 
         read_from = state.memory if self.read_first else memory
         read = self._address("read", to_read, read_from, state.read_w)
-        reads = read["read_w"] @ read_from  # (2)
+        reads = read["read_w"] @ read_from.T  # (2)
         return {"memory": memory, "reads": reads, **read, **write, "erase": erase, "add": add}
 
     def _control(self, x: Tensor, state: NTMState) -> tuple[Tensor, State]:
@@ -206,11 +207,11 @@ class NTM(Cell):
         return self.controller(seen), ()
 
     def _address(self, heads: str, parameters: Tensor, memory: Tensor, before: Tensor) -> dict[str, Tensor]:
-        """The weightings (heads, N) over the rows of memory, and what they are made from."""
+        """The weightings (heads, N) over the rows of memory (M, N), and what they are made from."""
         k, beta, g, s, gamma = parameters.split(self.address_sizes, 1)
         k, beta, g, s, gamma = torch.tanh(k), F.softplus(beta), torch.sigmoid(g), torch.softmax(s, 1), 1 + F.softplus(gamma)
-        norms = torch.sqrt((k * k).sum(1, keepdim=True) * (memory * memory).sum(1) + EPSILON)
-        w_c = torch.softmax(beta * (k @ memory.T) / norms, 1)  # (5, 6)
+        norms = torch.sqrt((k * k).sum(1, keepdim=True) * (memory * memory).sum(0) + EPSILON)
+        w_c = torch.softmax(beta * (k @ memory) / norms, 1)  # (5, 6)
         w_g = g * w_c + (1 - g) * before  # (7)
         w_s = torch.zeros_like(w_g)
         for j, s_j in zip(range(-self.shift_range, self.shift_range + 1), s.split(1, 1), strict=True):

@@ -533,9 +533,11 @@ def _topk(
 
 def _matrix_vector(b: Builder, matrix: Value, x: Value) -> Value:
     """matrix x: a matvec where the matrix is the same for all rows, else products summed."""
-    if b.lead[matrix] != SHARED:
-        return b.emit("sum", b.emit("mul", matrix, x), axes=(1,))
     turned = b.turned(matrix)
+    if b.lead[matrix] != SHARED:
+        if turned is None:
+            return b.emit("sum", b.emit("mul", matrix, x), axes=(1,))
+        return b.emit("sum", b.emit("mul", turned, b.emit("reshape", x, shape=(*x.shape, 1))), axes=(0,))  # as it lies in memory
     return b.emit("matvec", matrix if turned is None else turned, x, transposed=turned is not None)
 
 

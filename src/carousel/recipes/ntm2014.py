@@ -230,7 +230,7 @@ def picture(cell: Cell, experiment: Experiment) -> dict[str, Any]:
                 "title": title,
                 "read": _rounded(read[:, rows]),
                 "write": _rounded(write[:, rows]),
-                "memory": _rounded(states.memory[-1, 0, rows]),
+                "memory": _rounded(states.memory[-1, 0, :, rows].T),
             }
     return {"answers": answers} | ({"heads": heads} if heads else {})
 
