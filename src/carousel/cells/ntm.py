@@ -147,7 +147,7 @@ class NTM(Cell):
         if self.learned_start:
             read_w, write_w = torch.softmax(self.read_w0, 1), torch.softmax(self.write_w0, 1)
             return NTMState(memory, torch.tanh(self.reads0), read_w, write_w, controller)
-        row_0 = F.one_hot(torch.zeros((), dtype=torch.long, device=memory.device), self.N).to(memory)
+        row_0 = torch.eye(1, self.N, dtype=memory.dtype, device=memory.device)
         read_w, write_w = row_0.expand(self.read_heads, -1), row_0.expand(self.write_heads, -1)
         return NTMState(memory, memory.new_zeros(self.read_heads, self.M), read_w, write_w, controller)
 

@@ -76,7 +76,7 @@ def _run_traced(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     """A call that is being traced: one operator, or an error."""
     from carousel.engine import operator  # to register operators takes time, and few calls are traced
 
-    tensors = [*lifted(cell).values(), *(leaf for leaves, _ in call.flat for leaf in leaves)]
+    tensors = [*lifted(cell).values(), *(leaf for leaves in call.leaves for leaf in leaves)]
     refusal = "backend 'eager' cannot be traced" if backend == "eager" else _unsuited(tensors)
     if torch._C._functorch.peek_interpreter_stack() is not None:
         refusal = "the call is inside a torch.func transform"
@@ -110,7 +110,7 @@ def _unsuited(tensors: Iterable[Tensor]) -> str | None:
 
 def native_refusal(cell: Cell, call: Call) -> str | None:
     """Why a call cannot run on native code, whatever its step does; None where it can."""
-    tensors = [*watched(cell).weights.values(), *(leaf for leaves, _ in call.flat for leaf in leaves)]
+    tensors = [*watched(cell).weights.values(), *(leaf for leaves in call.leaves for leaf in leaves)]
     unsuited = _unsuited(tensors)
     if unsuited is not None:
         return unsuited
@@ -139,7 +139,7 @@ def native_step(cell: Cell, call: Call) -> NativeStep | None:
     if native_refusal(cell, call) is not None:
         return None
     found = watched(cell)
-    if any(tensor.is_inference() for tensor in (*found.weights.values(), *call.flat[2][0])):  # when they change is not known
+    if any(tensor.is_inference() for tensor in (*found.weights.values(), *call.leaves[2])):  # when they change is not known
         return None
     try:
         return NativeStep(call, lowered.lower(cell, call, found, compile_native), found)

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, State, built
 from carousel.engine.call import Call, being_compiled, mapped
+from carousel.engine.call import leaves as leaves_of
 from carousel.engine.watch import watched
 from carousel.errors import InputError
 
@@ -47,7 +48,7 @@ def check_inputs(who: str, axes: tuple[str, ...], cell: Cell, inputs: Any) -> tu
         raise InputError(f"{who}: expected a carousel.Cell, got {type(cell).__name__}")
     name, size, leading = type(cell).__name__, cell.input_size, len(axes)
     wanted = f"({', '.join([*axes, '...' if size is None else str(size)])})" if axes else f"({size or '...'},)"
-    leaves = pytree.tree_leaves(inputs)
+    leaves = leaves_of(inputs)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise InputError(f"{who}: expected inputs to be a tensor {wanted} or a tree of them, got {type(inputs).__name__}")
     shapes = [tuple(leaf.shape) for leaf in leaves]
@@ -114,9 +115,10 @@ def _checked_lengths(lengths: Tensor | Sequence[int] | None, steps: int, batch: 
         raise InputError(f"scan: expected lengths ({batch},) of integers, got {tuple(given.shape)} {given.dtype}")
     if being_compiled():  # then it has no values yet, and the operator looks at them
         return given.long()
-    if batch and not 0 <= int(given.min()) <= int(given.max()) <= steps:
-        raise InputError(f"scan: expected lengths in 0..T = {steps}, got {int(given.min())}..{int(given.max())}")
-    return given.long()
+    least, most = map(int, given.aminmax()) if batch else (steps, steps)
+    if not 0 <= least <= most <= steps:
+        raise InputError(f"scan: expected lengths in 0..T = {steps}, got {least}..{most}")
+    return None if least == steps else given.long()
 
 
 def _draw_noise(

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell
 from carousel.engine import batched
-from carousel.engine.call import Call, mapped, structure
+from carousel.engine.call import Call, rebuilt, structure
 from carousel.engine.capture import UnsupportedStep, capture
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Loop, Value
 from carousel.engine.packing import Packing, packing
@@ -95,7 +95,7 @@ def lower(cell: Cell, call: Call, cell_now: Watched, compile_loop: Callable[[Loo
         cell_now.key,
         compile_loop,
         (structure(call.inputs), structure(call.state), structure(call.context)),
-        tuple([(leaf.shape[axes:], leaf.dtype) for (leaves, _), axes in zip(call.flat, _LEADING, strict=True) for leaf in leaves]),
+        tuple([(leaf.shape[axes:], leaf.dtype) for leaves, axes in zip(call.leaves, _LEADING, strict=True) for leaf in leaves]),
         (*call.step_noise, *call.sequence_noise),
         tuple([(name, leaf.shape, leaf.dtype) for name, leaf in cell_now.weights.items()]),
     )
@@ -136,7 +136,7 @@ def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> t
     lowered = lower(cell, call, cell_now, compile_loop)
     graph = lowered.graph
     rows = packing(call.steps, call.batch, call.lengths)
-    (inputs, _), (state, state_spec), (context, _), (step_noise, _), (sequence_noise, _) = call.flat
+    inputs, state, context, step_noise, sequence_noise = call.leaves
 
     env = dict(graph.constants)
     env.update(zip(graph.weights, cell_now.weights.values(), strict=True))
@@ -161,12 +161,11 @@ def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> t
         outputs, final, states, _ = program.run_forward(arguments, initial, rows, call.return_states)
 
     y = pytree.tree_unflatten([rows.unpack_steps(leaf) for leaf in outputs], lowered.y_spec)
-    ends = map(rows.unpack_rows, final)
-    final_state = mapped(lambda _: next(ends), call.state)
+    final_state = rebuilt(call.state, map(rows.unpack_rows, final))
     if not call.return_states:
         return y, final_state, None
     all_states = [rows.unpack_states(leaf, first) for leaf, first in zip(states, initial, strict=True)]
-    return y, final_state, pytree.tree_unflatten(all_states, state_spec)
+    return y, final_state, rebuilt(call.state, all_states)
 
 
 class _Scan(torch.autograd.Function):

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from carousel.cell import Cell
-from carousel.engine.call import Call
+from carousel.engine.call import Call, rebuilt
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
 from carousel.engine.lowered import Lowered, lower
 from carousel.engine.packing import Packing, packing
@@ -47,7 +47,7 @@ def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
         any_rows = packing(1, 1, None)  # the prelude goes row by row, whatever the rows are; remembered, so made here
     _steps.setdefault(name, lowered)
     graph = lowered.graph
-    (inputs, _), (state, state_spec), (context, _), (step_noise, _), (sequence_noise, _) = call.flat
+    inputs, state, context, step_noise, sequence_noise = call.leaves
 
     env = dict(graph.constants)
     given = (*graph.weights, *graph.inputs, *graph.step_noise, *graph.context, *graph.sequence_noise)
@@ -60,13 +60,13 @@ def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
     flat = scan(tensors, call.lengths, name, needs, call.steps, call.batch, call.return_states)
     n_outputs, n_states = len(graph.outputs), len(state)
     y = pytree.tree_unflatten(flat[:n_outputs], lowered.y_spec)
-    final_state = pytree.tree_unflatten(flat[n_outputs : n_outputs + n_states], state_spec)
+    final_state = rebuilt(call.state, flat[n_outputs : n_outputs + n_states])
     if not call.return_states:
         return y, final_state, None
     states = flat[n_outputs + n_states : n_outputs + 2 * n_states]
     if call.lengths is not None:
         states = [_standing_still(leaf, first, call.lengths) for leaf, first in zip(states, state, strict=True)]
-    return y, final_state, pytree.tree_unflatten(states, state_spec)
+    return y, final_state, rebuilt(call.state, states)
 
 
 def _one_step(call: Call) -> Call:

@@ -64,7 +64,7 @@ class NativeStep:
     """
 
     def __init__(self, call: Call, lowered: Lowered, found: Watched) -> None:
-        (_, _), (state, _), (context, _), _, _ = call.flat
+        _, state, context, _, _ = call.leaves
         self._watched = found
         self._tensors = [*found.weights.values(), *context]
         self._versions, self._addresses = list(map(_VERSION, self._tensors)), list(map(Tensor.data_ptr, self._tensors))

@@ -76,7 +76,7 @@ class BPTT(Learner):
         reach = (self.window or steps) // steps  # blocks that the error goes through
         states = [state]  # before each of the last blocks, the one to come among them
         parts, values = [], []
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
         for start in range(0, max(batch.steps, 1), steps):
             states = states[-reach:]
             begin = start - (len(states) - 1) * steps
@@ -85,10 +85,7 @@ class BPTT(Learner):
             outputs, state, value = self._run(cell, seen, part, loss, states[0], generator)
             check_loss(value, cell, seen, loss, state=states[0], drawn=drawn, start=begin)
             if part.mask.any():
-                for parameter in parameters:
-                    parameter.grad = None
-                value.backward()
-                gradients = flat_gradients(parameters)
+                gradients = flat_gradients(parameters, torch.autograd.grad(value, parameters, allow_unused=True))
                 check_gradients(gradients, cell)
                 self._clip(gradients)
                 optimizer.step()
@@ -114,7 +111,7 @@ class BPTT(Learner):
             judged.training = cell.training
         inputs = seen.inputs, seen.targets, seen.mask
         (outputs, each), state = scan(judged, inputs, state, lengths=seen.lengths, generator=generator)
-        return _from(again, outputs), state, each[again:].sum() / part.size
+        return _from(again, outputs), state, _from(again, each).sum() / part.size
 
     def _clip(self, gradients: list[Tensor]) -> None:
         if self.clip_value is not None:

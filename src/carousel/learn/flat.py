@@ -37,8 +37,10 @@ def flattened(parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
 
 
 @torch.no_grad()
-def flat_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+def flat_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
     """The gradients of all parameters, flat, one tensor for each dtype and device; each `grad` is a part of one afterwards."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
     made = []
     for group in with_gradients(parameters):
         flat, parts = flattened([parameter.grad for parameter in group if parameter.grad is not None])
