@@ -5,7 +5,7 @@ components are the true recurrences. They become `Loop`s; what is in no cycle be
 stages between them, in the order of the dependences. Then two corrections for speed: cheap
 operations that only feed a loop, or that only need what is in it, go into the loop, since a loop
 passes over its memory once and PyTorch once an operation. Products with shared matrices stay out,
-but for narrow ones that feed a loop.
+but for those of few inputs that feed a loop, and those of few outputs that it feeds.
 """
 
 from __future__ import annotations

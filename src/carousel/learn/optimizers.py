@@ -47,26 +47,28 @@ class GravesRMSprop(Optimizer):
                 g_all = whole(g)
                 if g_all is None:
                     g_all, _ = flattened(g)
-                n, m, d = (self._slot(name, w) for name in ("n", "m", "d"))
+                slots = [self.state[parameter] for parameter in w]
+                n, m, d = (_slot(name, w, slots) for name in ("n", "m", "d"))
                 n.mul_(decay).addcmul_(g_all, g_all, value=1 - decay)
                 m.mul_(decay).add_(g_all, alpha=1 - decay)
                 spread = torch.addcmul(n, m, m, value=-1).add_(group["eps"]).sqrt_()
                 d.mul_(momentum).addcdiv_(g_all, spread, value=-group["lr"])
-                torch._foreach_add_(w, [self.state[parameter]["d"] for parameter in w])
+                torch._foreach_add_(w, [slot["d"] for slot in slots])
         return loss
 
-    def _slot(self, name: str, w: list[Tensor]) -> Tensor:
-        """n, m or d of these parameters as one flat tensor, whose parts the parameters' states hold."""
-        for parameter in w:
-            if name not in self.state[parameter]:
-                self.state[parameter][name] = torch.zeros_like(parameter)
-        parts = [self.state[parameter][name] for parameter in w]
-        flat = whole(parts)
-        if flat is None:
-            flat, parts = flattened(parts)
-            for parameter, part in zip(w, parts, strict=True):
-                self.state[parameter][name] = part
-        return flat
+
+def _slot(name: str, w: list[Tensor], slots: list[dict[str, Tensor]]) -> Tensor:
+    """n, m or d of these parameters as one flat tensor, whose parts the parameters' states, the slots, hold."""
+    for parameter, slot in zip(w, slots, strict=True):
+        if name not in slot:
+            slot[name] = torch.zeros_like(parameter)
+    parts = [slot[name] for slot in slots]
+    flat = whole(parts)
+    if flat is None:
+        flat, parts = flattened(parts)
+        for slot, part in zip(slots, parts, strict=True):
+            slot[name] = part
+    return flat
 
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
