@@ -224,6 +224,16 @@ def test_head_biases_are_those_that_the_heads_set_out_from(kind):
         torch.testing.assert_close(used[1], as_used[name](bias[1]))
 
 
+def test_a_read_head_with_the_weights_of_what_is_added_asks_for_what_was_written():
+    cell = NTM(I, O, H, N=N, M=M, read_heads=2, write_heads=3)
+    for parts in (cell.head_weights, cell.head_biases):
+        assert {name: len(part) for name, part in parts("read").items()} == dict.fromkeys(("k", "beta", "g", "s", "gamma"), 2)
+        parts("read")["k"][1] = parts("write")["add"][2]
+    gates = cell.gates(torch.randn(I), cell.initial_state())
+    torch.testing.assert_close(gates["read_k"][1], gates["add"][2])
+    assert not torch.allclose(gates["read_k"][0], gates["add"][2])
+
+
 def test_gates_are_what_the_step_computes_from():
     cell = NTM(I, O, H, N=N, M=M, read_heads=2)
     state = cell.initial_state()

@@ -75,3 +75,31 @@ def test_a_machine_that_compares_sets_out_with_keys_that_tell_inputs_apart(row):
         spread[name] = float(gates["read_k"].std(0).mean())
         assert gates["read_beta"].min() > (3 if name.endswith("-best") else 0)
     assert spread[row + "-best"] > 3 * spread[row]
+
+
+@pytest.mark.parametrize("row", ["ntm-lstm", "ntm-ff"])
+def test_a_network_that_asks_has_a_key_like_what_it_wrote_of_the_same_vector(row):
+    """Of the 18 vectors shown, what was added for the one shown again is mostly nearest to its key, before any training."""
+    recall = EXPERIMENTS["associative-recall"]
+    inputs = recall.task.sample(20, torch.Generator().manual_seed(0), items=6).inputs
+    share = {}
+    for name in (row, f"{row}-best"):
+        torch.manual_seed(0)
+        cell = recall.models[name].make(8, 6)
+        with torch.no_grad():
+            states = scan(cell, inputs, return_states=True)[2]
+            before = torch.utils._pytree.tree_map(lambda leaf, first: torch.cat([first, leaf[:-1]]), states, _first(cell, 20))
+            does = torch.vmap(torch.vmap(cell.gates))(inputs, before)
+        shown = torch.arange(24).reshape(6, 4)[:, 1:].flatten()  # without the delimiters
+        hits = []
+        for t in range(25, 28):
+            alike = torch.cosine_similarity(does["add"][shown, :, 0], does["read_k"][t, :, 0], dim=-1)  # (18, 20)
+            nearest = inputs[shown[alike.argmax(0)], torch.arange(20)]
+            hits.append((nearest == inputs[t]).all(-1))
+        share[name] = float(torch.stack(hits).double().mean())
+    assert share[f"{row}-best"] > 0.75
+    assert share[row] < 0.25
+
+
+def _first(cell, B):
+    return torch.utils._pytree.tree_map(lambda leaf: leaf.expand(1, B, *leaf.shape), cell.initial_state())

@@ -157,12 +157,24 @@ class NTM(Cell):
         What is written there before training is how the heads set out: with a large beta and g they look up by content,
         with a small g and a large entry of s they walk.
         """
+        return self._head_parts(kind, "bias")
+
+    def head_weights(self, kind: Literal["read", "write"]) -> dict[str, Tensor]:
+        """Likewise views (heads, size, hidden_size) of the weights that make them from the controller's output.
+
+        With the weights and biases of a read head's k those of a write head's add, what is written can be found by what it
+        was written from.
+        """
+        return self._head_parts(kind, "weight")
+
+    def _head_parts(self, kind: Literal["read", "write"], which: str) -> dict[str, Tensor]:
         linear, heads, names = self.to_read, self.read_heads, list(_PARTS[1:])
         sizes = list(self.address_sizes)
         if kind == "write":
             linear, heads = self.to_write, self.write_heads
             names, sizes = [*names, "erase", "add"], [*sizes, self.M, self.M]
-        parts = linear.bias.detach().view(heads, -1).split(sizes, 1)
+        whole = linear.get_parameter(which).detach()
+        parts = whole.view(heads, sum(sizes), *whole.shape[1:]).split(sizes, 1)
         return dict(zip(names, parts, strict=True))
 
     def gates(self, x: Tensor, state: NTMState) -> dict[str, Tensor]:

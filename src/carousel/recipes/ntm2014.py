@@ -23,7 +23,7 @@ from carousel.cell import Cell, Stack
 from carousel.cells import LSTM, NTM, LearnedStart
 from carousel.learn import BPTT
 from carousel.loop import scan
-from carousel.recipes.ntm2014_starts import GrowingSort, comparing, looking_up, remembering, writing_in_turn
+from carousel.recipes.ntm2014_starts import GrowingSort, asking, looking_up, remembering, writing_in_turn
 from carousel.recipes.recipe import Claim, Goal, Recipe, Row
 from carousel.tasks import AssociativeRecall, Copy, DynamicNGrams, PrioritySort, RepeatCopy, drawing
 from carousel.tasks.binary import BinaryTask
@@ -395,9 +395,10 @@ _LOOKING_UP = (
     "The memory that a sequence starts with is learned, as in the paper, from random rows; the heads start on row 0. "
     "Before training their biases are set to look up by content: strength + 8, gate + 2, no shift + 2, sharpening + 1."
 )
-_COMPARING = (
-    "Before training the controller's weights for the input are multiplied by 8, and the biases of the read heads are set to "
-    "compare: strength + 4, sharpening + 1."
+_ASKING = (
+    "Before training the controller's weights for the input are multiplied by 8; write heads are set to go a row further each "
+    "step: gate - 10, shift by one row + 4, sharpening + 1; and read heads to ask for what was written: their keys are made by "
+    "the weights of what is added, strength + 8, shift by one row + 1, sharpening + 1."
 )
 _REMEMBERING = (
     "Before training the LSTM is set to remember the latest inputs: the weights of its candidates are 4 times an orthogonal "
@@ -405,7 +406,7 @@ _REMEMBERING = (
     "gate -2."
 )
 
-RECALL: Mapping[str, Any] = {**ADAM, "sequences": 60_000, "deviations": (_STARTS, _COMPARING)}
+RECALL: Mapping[str, Any] = {**ADAM, "sequences": 60_000, "deviations": (_STARTS, _ASKING)}
 N_GRAMS: Mapping[str, Any] = {
     **ADAM,
     "window": 100,
@@ -570,10 +571,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         shown={f"{items} items": {"items": items} for items in (6, 12, 20)},
         heads="6 items",
         best={
-            "ntm-lstm": {**RECALL, "make": comparing(ntm("lstm", 100, heads=1))},
+            "ntm-lstm": {**RECALL, "make": asking(ntm("lstm", 100, heads=1))},
             "ntm-ff": {
                 **RECALL,
-                "make": comparing(ntm("feedforward", 256, heads=4)),
+                "make": asking(ntm("feedforward", 256, heads=4)),
                 "batch_size": 16,
             },
         },

@@ -34,26 +34,6 @@ def looking_up(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
     return made
 
 
-def comparing(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
-    """(inputs, outputs) -> the NTM of `make`, whose controller sets out hearing its inputs loudly, and whose read heads compare.
-
-    As an NTM starts otherwise an input hardly moves the controller, and all keys are about the same: some trainings are 40,000
-    sequences in finding that what is asked for can be looked up.
-    """
-
-    @torch.no_grad()
-    def made(input_size: int, output_size: int) -> NTM:
-        cell = make(input_size, output_size)
-        first = "0.weight" if isinstance(cell.controller, nn.Sequential) else "cells.0.W"
-        cell.controller.get_parameter(first)[:, :input_size] *= 8
-        biases = cell.head_biases("read")
-        biases["beta"] += 4
-        biases["gamma"] += 1
-        return cell
-
-    return made
-
-
 def writing_in_turn(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
     """(inputs, outputs) -> the NTM of `make`, whose write heads set out a row further each step, whatever the rows hold.
 
@@ -66,6 +46,33 @@ def writing_in_turn(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM
         biases = cell.head_biases("write")
         biases["g"] -= 10
         biases["s"][:, -1] += 4  # the last of the shifts, the furthest on
+        biases["gamma"] += 1
+        return cell
+
+    return made
+
+
+def asking(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
+    """(inputs, outputs) -> the NTM of `make`, which sets out writing down what it hears, row by row, and asking for it.
+
+    The controller hears its inputs loudly; write heads go on row by row; a read head's key is made as what a write head adds, so
+    that an input shown again finds where it was written, and its shifts tend to the row after that.
+
+    As an NTM starts otherwise an input hardly moves the controller, and keys have nothing to do with what is written. Then some
+    trainings are 40,000 sequences in finding that things can be looked up, and others never do: they learn to answer with the
+    mean of all items that can be meant, right where there are two items, and stay there.
+    """
+
+    @torch.no_grad()
+    def made(input_size: int, output_size: int) -> NTM:
+        cell = writing_in_turn(make)(input_size, output_size)
+        first = "0.weight" if isinstance(cell.controller, nn.Sequential) else "cells.0.W"
+        cell.controller.get_parameter(first)[:, :input_size] *= 8
+        for parts in (cell.head_weights, cell.head_biases):
+            parts("read")["k"].copy_(parts("write")["add"])  # as many read heads as write heads
+        biases = cell.head_biases("read")
+        biases["beta"] += 8
+        biases["s"][:, -1] += 1
         biases["gamma"] += 1
         return cell
 
