@@ -56,6 +56,18 @@ def test_full_makes_one_step_along_the_gradient() -> None:
         torch.testing.assert_close(end.detach(), start - 0.1 * g)
 
 
+def test_what_is_frozen_stays_though_it_has_a_gradient_from_before() -> None:
+    given, cell = batch(), network()
+    optimizer = torch.optim.SGD(cell.parameters(), 0.1)
+    BPTT().train_on(cell, given, RunningMean().loss, optimizer)
+    frozen, *rest = cell.parameters()
+    frozen.requires_grad_(False)
+    before, moved = frozen.clone(), [parameter.detach().clone() for parameter in rest]
+    BPTT().train_on(cell, given, RunningMean().loss, optimizer)
+    assert torch.equal(frozen, before)
+    assert not any(torch.equal(parameter, then) for parameter, then in zip(rest, moved, strict=True))
+
+
 @pytest.mark.parametrize("window", [9, 10, 100])
 def test_a_window_over_everything_is_full(window: int) -> None:
     given = batch()

@@ -76,7 +76,8 @@ class BPTT(Learner):
         reach = (self.window or steps) // steps  # blocks that the error goes through
         states = [state]  # before each of the last blocks, the one to come among them
         parts, values = [], []
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        learned = [parameter for parameter in parameters if parameter.requires_grad]
         for start in range(0, max(batch.steps, 1), steps):
             states = states[-reach:]
             begin = start - (len(states) - 1) * steps
@@ -85,7 +86,9 @@ class BPTT(Learner):
             outputs, state, value = self._run(cell, seen, part, loss, states[0], generator)
             check_loss(value, cell, seen, loss, state=states[0], drawn=drawn, start=begin)
             if part.mask.any():
-                gradients = flat_gradients(parameters, torch.autograd.grad(value, parameters, allow_unused=True))
+                for parameter in parameters:
+                    parameter.grad = None
+                gradients = flat_gradients(learned, torch.autograd.grad(value, learned, allow_unused=True))
                 check_gradients(gradients, cell)
                 self._clip(gradients)
                 optimizer.step()
