@@ -60,6 +60,14 @@ def test_section_runs(name: str, text: str, tmp_path: Path) -> None:
         assert done.returncode == 0, f"{name}: {command[-1]}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
+def test_the_plan_on_the_engine_page_is_the_one_that_is_printed(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "engine.md").read_text()
+    program, plan = re.findall(r"^```(?:python|text)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[:2]
+    (tmp_path / "leaky.py").write_text(program)
+    done = subprocess.run([sys.executable, tmp_path / "leaky.py"], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout == plan
+
+
 def test_every_page_is_in_the_contents() -> None:
     contents = (ROOT / "docs" / "index.md").read_text()
     for page in (ROOT / "docs").glob("*.md"):
