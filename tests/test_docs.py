@@ -65,7 +65,7 @@ def test_the_plan_on_the_engine_page_is_the_one_that_is_printed(tmp_path: Path) 
     program, plan = re.findall(r"^```(?:python|text)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[:2]
     (tmp_path / "leaky.py").write_text(program)
     done = subprocess.run([sys.executable, tmp_path / "leaky.py"], capture_output=True, text=True, timeout=100, check=True)
-    assert done.stdout == plan
+    assert done.stdout.rstrip() == plan.rstrip()
 
 
 def test_every_page_is_in_the_contents() -> None:
