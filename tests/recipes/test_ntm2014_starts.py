@@ -63,7 +63,7 @@ def test_a_controller_that_remembers_tells_the_bit_five_steps_back():
 
 
 @pytest.mark.parametrize("row", ["ntm-lstm", "ntm-ff"])
-def test_a_machine_that_compares_sets_out_with_keys_that_tell_inputs_apart(row):
+def test_a_machine_that_asks_sets_out_with_keys_that_tell_inputs_apart(row):
     inputs = EXPERIMENTS["associative-recall"].task.sample(50, torch.Generator().manual_seed(0), items=2).inputs[:2]
     spread = {}
     for name in (row, row + "-best"):
