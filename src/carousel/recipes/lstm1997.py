@@ -149,7 +149,13 @@ def _multiplication(loss: StepLoss | None = None) -> Experiment:
 
 
 def _temporal_order(
-    blocks: int, in_bias: tuple[float, ...], rate: float, sequences: float, wrong: float, trials: int
+    blocks: int,
+    in_bias: tuple[float, ...],
+    rate: float,
+    sequences: float,
+    wrong: float,
+    trials: int,
+    loss: StepLoss | None = None,
 ) -> Experiment:
     return Experiment(
         TemporalOrder(blocks),
@@ -157,6 +163,8 @@ def _temporal_order(
         rate=rate,
         criteria={"": Criterion(Recent(error=0.1), sequences, wrong)},
         trials=trials,
+        loss=loss,
+        deviations=() if loss is None else (NO_SLOPE,),
     )
 
 
@@ -242,6 +250,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "5-cross-entropy": _multiplication(cross_entropy),
     "6a": _temporal_order(2, (-2, -4), 0.5, 31_390, 1, 20),
     "6b": _temporal_order(3, (-2, -4, -6), 0.1, 571_100, 2, 10),
+    "6b-cross-entropy": _temporal_order(3, (-2, -4, -6), 0.1, 571_100, 2, 10, cross_entropy),
 }
 """Rows of the paper's tables: the experiment's number, and after it what tells several apart: blocks x size and rate in 1,
 q and p in 2c, T and N in 3, T in 4."""

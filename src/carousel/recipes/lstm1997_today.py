@@ -28,7 +28,7 @@ from carousel.cell import Cell, Stack
 from carousel.cells import LSTM
 from carousel.learn import BPTT, Learner, half_squared_error
 from carousel.learn.learner import StepLoss
-from carousel.recipes.lstm1997 import EXPERIMENTS, Line, criteria_of, draw_lines, recorded
+from carousel.recipes.lstm1997 import EXPERIMENTS, INPUTS_ONLY, VERY_LONG_LAGS, Line, criteria_of, draw_lines, recorded
 from carousel.recipes.lstm1997_trials import PAPER, SECONDS, Experiment, Recent, Trial, entry, look
 from carousel.recipes.recipe import Goal, Recipe, Row
 
@@ -160,6 +160,11 @@ PRACTICES: dict[str, Practice] = {
     "2c-50-50": Practice("2c-50-50", "softmax", lag=50),
     "2c-50-50-bias-1": Practice("2c-50-50", "softmax", most=LITTLE, reason=VANISHED),
     "2c-100-100": Practice("2c-100-100", "softmax", lag=100),
+    **{
+        f"2c-{q}-{p}": Practice(f"2c-{q}-{p}{INPUTS_ONLY}", "softmax", lag=q, most=20_000, seeds=3)
+        for q, p in VERY_LONG_LAGS
+        if q > 100
+    },
     "3a-100-3": Practice("3a-100-3", "sigmoid", lag=100),
     "3a-100-1": Practice("3a-100-1", "sigmoid", lag=100),
     "3a-1000-3": Practice("3a-1000-3", "sigmoid", lag=1000, most=LITTLE, seeds=3),
