@@ -439,7 +439,8 @@ meets no row that is still to be read."""
 SORT: Mapping[str, Any] = {
     **GRAVES,
     "practice": GrowingSort,
-    "sequences": 240_000,
+    "decay": True,
+    "sequences": 1_000_000,
     "deviations": (
         _STARTS,
         "The first 108,800 sequences are batches of 1 to 3 vectors, all asked for, and one more every 6,400 sequences "
@@ -459,7 +460,7 @@ def _with_best(experiment: Experiment) -> Experiment:
         settings = {name: value for name, value in changed.items() if name not in ("sequences", "make", "practice", "deviations")}
         said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
         own = changed.get("deviations", (_STARTS,))
-        early = [_EARLY] if _EARLY in experiment.models[row].deviations else []
+        early = [_EARLY] if _EARLY in experiment.models[row].deviations and changed.get("sequences", 0) < 1_000_000 else []
         deviations = (*own, f"Other settings than the paper's: {said}. Sequences are counted, not updates.", *early)
         models[row + BEST] = replace(experiment.models[row], **{**changed, "deviations": deviations})
     return replace(experiment, models=models)
@@ -668,7 +669,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         beyond={},
         shown={"20 vectors, 16 asked for": {"vectors": 20, "answers": 16}},
         heads="20 vectors, 16 asked for",
-        best={"ntm-lstm": SORT},
+        best={"ntm-lstm": SORT, "ntm-ff": SORT},
         paper={"ntm-lstm": [(1_000_000, 18)], "ntm-ff": [(1_000_000, 20)], "lstm": [(1_000_000, 58)]},
         models={
             "ntm-lstm": Training(
