@@ -47,6 +47,22 @@ def test_every_optimiser_lowers_a_square(name: str) -> None:
     assert abs(float(parameter.detach())) < 2.99
 
 
+@pytest.mark.parametrize("name", ["momentum", "adam", "adagrad"])
+def test_one_pass_over_the_parameters_gives_what_one_operation_after_another_does(name: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    start = torch.randn(50, generator=draw)
+    quick, plain = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    optimizers = optimizer_by_name(name, [quick], 0.01), optimizer_by_name(name, [plain], 0.01)
+    assert optimizers[0].param_groups[0]["fused"]
+    optimizers[1].param_groups[0]["fused"] = False
+    for _ in range(20):
+        quick.grad = torch.randn(50, generator=draw)
+        plain.grad = quick.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(quick, plain)
+
+
 def test_names_and_rates_that_cannot_be_are_refused() -> None:
     parameter = torch.nn.Parameter(torch.ones(1))
     with pytest.raises(InputError, match=r"no optimiser 'adm' .did you mean 'adam'"):
