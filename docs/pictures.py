@@ -18,7 +18,16 @@ from carousel.cells import LSTM1997
 from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
 from carousel.models import build
-from carousel.recipes import Recipe, error_flow, guessing, lstm1997, lstm1997_competitors, lstm1997_today, lstm_facts, ntm2014
+from carousel.recipes import (
+    Recipe,
+    error_flow,
+    guessing,
+    lstm1997,
+    lstm1997_competitors,
+    lstm1997_today,
+    lstm_facts,
+    ntm2014_pictures,
+)
 from carousel.report.plots import NETWORKS, STYLE, TRUTH, WIDTH, forecasts
 from carousel.train import Fit
 
@@ -225,11 +234,11 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
     "optimisers": optimisers,
     "bptt": bptt,
     "demo": demo,
-    "ntm": of_ntm(ntm2014.draw_heads, "copy", "ntm-lstm"),
-    "ntm-recall": of_ntm(ntm2014.draw_heads, "associative-recall", "ntm-lstm-best"),
-    "ntm-repeat": of_ntm(ntm2014.draw_heads, "repeat-copy", "ntm-lstm-best"),
-    "ntm-sort": of_ntm(ntm2014.draw_heads, "priority-sort", "ntm-lstm-best"),
-    "ntm-ngrams": of_ntm(ntm2014.draw_predictions, "dynamic-n-grams", "ntm-lstm-best"),
+    "ntm": of_ntm(ntm2014_pictures.draw_heads, "copy", "ntm-lstm"),
+    "ntm-recall": of_ntm(ntm2014_pictures.draw_heads, "associative-recall", "ntm-lstm-best"),
+    "ntm-repeat": of_ntm(ntm2014_pictures.draw_heads, "repeat-copy", "ntm-lstm-best"),
+    "ntm-sort": of_ntm(ntm2014_pictures.draw_heads, "priority-sort", "ntm-lstm-best"),
+    "ntm-ngrams": of_ntm(ntm2014_pictures.draw_predictions, "dynamic-n-grams", "ntm-lstm-best"),
     "lstm1997": published,
     "lstm1997-network": network_of_1997,
     "lstm1997-today": today,
@@ -239,6 +248,9 @@ PICTURES: dict[str, Callable[[], Figure | None]] = {
 }
 
 if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(PICTURES)
+    if unknown:
+        sys.exit(f"no picture {', '.join(sorted(unknown))}, expected some of: {', '.join(PICTURES)}")
     FOLDER.mkdir(exist_ok=True)
     with matplotlib.style.context(STYLE | {"text.parse_math": True}):
         for name in sys.argv[1:] or PICTURES:
