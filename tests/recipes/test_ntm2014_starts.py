@@ -93,7 +93,7 @@ def test_a_network_that_asks_has_a_key_like_what_it_wrote_of_the_same_vector(row
         shown = torch.arange(24).reshape(6, 4)[:, 1:].flatten()  # without the delimiters
         hits = []
         for t in range(25, 28):
-            alike = torch.cosine_similarity(does["add"][shown, :, 0], does["read_k"][t, :, 0], dim=-1)  # (18, 20)
+            alike = torch.cosine_similarity(does["add"][shown].sum(2), does["read_k"][t, :, 0], dim=-1)  # (18, 20)
             nearest = inputs[shown[alike.argmax(0)], torch.arange(20)]
             hits.append((nearest == inputs[t]).all(-1))
         share[name] = float(torch.stack(hits).double().mean())

@@ -203,7 +203,7 @@ _LOOKING_UP = (
 _ASKING = (
     "Before training the controller's weights for the input are multiplied by 8; write heads are set to go a row further each "
     "step: gate - 10, shift by one row + 4, sharpening + 1; and read heads to ask for what was written: their keys are made by "
-    "the weights of what is added, strength + 8, shift by one row + 1, sharpening + 1."
+    "the weights of what is added (of several write heads: their sum), strength + 8, shift by one row + 1, sharpening + 1."
 )
 _REMEMBERING = (
     "Before training the LSTM is set to remember the latest inputs: the weights of its candidates are 4 times an orthogonal "
@@ -391,6 +391,7 @@ EXPERIMENTS: dict[str, Experiment] = {
                 **RECALL,
                 "make": asking(ntm("feedforward", 256, heads=4)),
                 "batch_size": 16,
+                "rate": 1e-3,
             },
         },
         paper={"ntm-lstm": [(30_000, 0)], "ntm-ff": [(30_000, 0)]},

@@ -55,7 +55,7 @@ def writing_in_turn(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM
 def asking(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
     """(inputs, outputs) -> the NTM of `make`, which sets out writing down what it hears, row by row, and asking for it.
 
-    The controller hears its inputs loudly; write heads go on row by row; a read head's key is made as what a write head adds, so
+    The controller hears its inputs loudly; write heads go on row by row; a read head's key is made as what they add together, so
     that an input shown again finds where it was written, and its shifts tend to the row after that.
 
     As an NTM starts otherwise an input hardly moves the controller, and keys have nothing to do with what is written. With loud
@@ -69,7 +69,7 @@ def asking(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
         first = "0.weight" if isinstance(cell.controller, nn.Sequential) else "cells.0.W"
         cell.controller.get_parameter(first)[:, :input_size] *= 8
         for parts in (cell.head_weights, cell.head_biases):
-            parts("read")["k"].copy_(parts("write")["add"])  # as many read heads as write heads
+            parts("read")["k"].copy_(parts("write")["add"].sum(0))  # all write heads start at the same row
         biases = cell.head_biases("read")
         biases["beta"] += 8
         biases["s"][:, -1] += 1
