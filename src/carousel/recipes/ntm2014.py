@@ -203,7 +203,7 @@ _LOOKING_UP = (
 _ASKING = (
     "Before training the controller's weights for the input are multiplied by 8; write heads are set to go a row further each "
     "step: gate - 10, shift by one row + 4, sharpening + 1; and read heads to ask for what was written: their keys are made by "
-    "the weights of what is added (of several write heads: their sum), strength + 8, shift by one row + 1, sharpening + 1."
+    "the weights of what is added (of several write heads: their sum), strength + {strength}, shift by one row + 1, sharpening + 1."
 )
 _REMEMBERING = (
     "Before training the LSTM is set to remember the latest inputs: the weights of its candidates are 4 times an orthogonal "
@@ -211,7 +211,7 @@ _REMEMBERING = (
     "gate -2."
 )
 
-RECALL: Mapping[str, Any] = {**ADAM, "sequences": 60_000, "deviations": (_STARTS, _ASKING)}
+RECALL: Mapping[str, Any] = {**ADAM, "sequences": 60_000, "deviations": (_STARTS, _ASKING.format(strength=8))}
 N_GRAMS: Mapping[str, Any] = {
     **ADAM,
     "window": 100,
@@ -389,9 +389,10 @@ EXPERIMENTS: dict[str, Experiment] = {
             "ntm-lstm": {**RECALL, "make": asking(ntm("lstm", 100, heads=1))},
             "ntm-ff": {
                 **RECALL,
-                "make": asking(ntm("feedforward", 256, heads=4)),
+                "make": asking(ntm("feedforward", 256, heads=4), strength=16),
                 "batch_size": 16,
                 "rate": 1e-3,
+                "deviations": (_STARTS, _ASKING.format(strength=16)),
             },
         },
         paper={"ntm-lstm": [(30_000, 0)], "ntm-ff": [(30_000, 0)]},
