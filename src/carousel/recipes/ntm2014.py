@@ -203,7 +203,7 @@ _LOOKING_UP = (
 _ASKING = (
     "Before training the controller's weights for the input are multiplied by 8; write heads are set to go a row further each "
     "step: gate - 10, shift by one row + 4, sharpening + 1; and read heads to ask for what was written: their keys are made by "
-    "the weights of what is added (of several write heads: their sum), strength + {strength}, shift by one row + 1, sharpening + 1."
+    "the weights of what is added (of several write heads: their sum), strength + 8, shift by one row + 1, sharpening + 1."
 )
 _SPREAD = (
     "At the end the read head is spread over the rows, in the sequence of the picture with a largest weight of .05 on average (.98 "
@@ -215,7 +215,7 @@ _REMEMBERING = (
     "gate -2."
 )
 
-RECALL: Mapping[str, Any] = {**ADAM, "sequences": 60_000, "deviations": (_STARTS, _ASKING.format(strength=8))}
+RECALL: Mapping[str, Any] = {**ADAM, "sequences": 60_000, "deviations": (_STARTS, _ASKING)}
 N_GRAMS: Mapping[str, Any] = {
     **ADAM,
     "window": 100,
@@ -248,8 +248,7 @@ meets no row that is still to be read."""
 SORT: Mapping[str, Any] = {
     **GRAVES,
     "practice": GrowingSort,
-    "decay": True,
-    "sequences": 1_000_000,
+    "sequences": 240_000,
     "deviations": (
         _STARTS,
         "The first 108,800 sequences are batches of 1 to 3 vectors, all asked for, and one more every 6,400 sequences "
@@ -269,7 +268,7 @@ def _with_best(experiment: Experiment) -> Experiment:
         settings = {name: value for name, value in changed.items() if name not in ("sequences", "make", "practice", "deviations")}
         said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
         own = changed.get("deviations", (_STARTS,))
-        early = [_EARLY] if _EARLY in experiment.models[row].deviations and changed.get("sequences", 0) < 1_000_000 else []
+        early = [_EARLY] if _EARLY in experiment.models[row].deviations else []
         deviations = (*own, f"Other settings than the paper's: {said}. Sequences are counted, not updates.", *early)
         models[row + BEST] = replace(experiment.models[row], **{**changed, "deviations": deviations})
     return replace(experiment, models=models)
@@ -393,10 +392,9 @@ EXPERIMENTS: dict[str, Experiment] = {
             "ntm-lstm": {**RECALL, "make": asking(ntm("lstm", 100, heads=1))},
             "ntm-ff": {
                 **RECALL,
-                "make": asking(ntm("feedforward", 256, heads=4), strength=16),
+                "make": asking(ntm("feedforward", 256, heads=4)),
                 "batch_size": 16,
                 "rate": 1e-3,
-                "deviations": (_STARTS, _ASKING.format(strength=16)),
             },
         },
         paper={"ntm-lstm": [(30_000, 0)], "ntm-ff": [(30_000, 0)]},

@@ -52,7 +52,7 @@ def writing_in_turn(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM
     return made
 
 
-def asking(make: Callable[[int, int], NTM], strength: float = 8) -> Callable[[int, int], NTM]:
+def asking(make: Callable[[int, int], NTM]) -> Callable[[int, int], NTM]:
     """(inputs, outputs) -> the NTM of `make`, which sets out writing down what it hears, row by row, and asking for it.
 
     The controller hears its inputs loudly; write heads go on row by row; a read head's key is made as what they add together, so
@@ -71,7 +71,7 @@ def asking(make: Callable[[int, int], NTM], strength: float = 8) -> Callable[[in
         for parts in (cell.head_weights, cell.head_biases):
             parts("read")["k"].copy_(parts("write")["add"].sum(0))  # all write heads start at the same row
         biases = cell.head_biases("read")
-        biases["beta"] += strength
+        biases["beta"] += 8
         biases["s"][:, -1] += 1
         biases["gamma"] += 1
         return cell
