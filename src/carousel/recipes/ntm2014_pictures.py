@@ -203,10 +203,15 @@ def draw_heads(rows: Sequence[dict[str, Any]]) -> Figure | None:
 
 
 def draw_predictions(rows: Sequence[dict[str, Any]]) -> Figure | None:
-    """One sequence: its bits as ticks at the top (ones) and bottom (zeros), the best possible prediction and the network's."""
+    """One sequence: its bits as ticks at the top (ones) and bottom (zeros), the best possible prediction and a network's, of one
+    with a memory where there is one.
+    """
     pictures = _pictures(rows)
     if not pictures:
         return None
-    answer = next(iter(pictures.values()))["answers"][0]
+    row, own = max(pictures.items(), key=lambda picture: "heads" in picture[1])
+    answer = own["answers"][0]
     bits, network, optimum = (np.array(answer[name])[:, 0] for name in ("target", "output", "optimum"))
-    return predictions(bits, {"optimum": optimum, "network": network})
+    figure = predictions(bits, {"optimum": optimum, "network": network})
+    figure.axes[0].set_title(row)
+    return figure
