@@ -478,7 +478,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         beyond={},
         shown={"20 vectors, 16 asked for": {"vectors": 20, "answers": 16}},
         heads="20 vectors, 16 asked for",
-        best={"ntm-lstm": SORT, "ntm-ff": SORT},
+        best={"ntm-lstm": SORT},
         paper={"ntm-lstm": [(1_000_000, 18)], "ntm-ff": [(1_000_000, 20)], "lstm": [(1_000_000, 58)]},
         models={
             "ntm-lstm": Training(
