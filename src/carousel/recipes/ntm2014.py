@@ -235,7 +235,7 @@ and updates from 8 sequences in place of 16, bring it down a little faster; with
 
 
 _WALKING = (
-    "Before training the write head's biases are set to go a row further each step: gate - 10, shift by one row + 4, "
+    "Before training the write heads' biases are set to go a row further each step: gate - 10, shift by one row + 4, "
     "sharpening + 1."
 )
 COPY: Mapping[str, Any] = {**GRAVES, "deviations": (_STARTS, _WALKING)}
@@ -247,10 +247,13 @@ meets no row that is still to be read."""
 
 SORT: Mapping[str, Any] = {
     **GRAVES,
+    "make": writing_in_turn(ntm("lstm", 100, heads=5, layers=2)),
     "practice": GrowingSort,
+    "decay": True,
     "sequences": 240_000,
     "deviations": (
         _STARTS,
+        _WALKING,
         "The first 108,800 sequences are batches of 1 to 3 vectors, all asked for, and one more every 6,400 sequences "
         "(at most 16 asked for).",
     ),
