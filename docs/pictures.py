@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.dates
 import matplotlib.style
@@ -49,25 +50,32 @@ def window() -> Figure:
     """What a network knows that sees two months: a surface over them."""
     _, task = sunspots()
     cell = trained("window-2", task, hidden=16).cell
-    grid = torch.linspace(-task.mean, 200 - task.mean, 60) / task.deviation
+    (track,) = task.tracks
+    mean, deviation = track.scaling.mean, track.scaling.deviation
+    grid = torch.linspace(-mean, 200 - mean, 60) / deviation
     before, now = torch.meshgrid(grid, grid, indexing="ij")
     pairs = torch.stack([before.flatten(), now.flatten()])[..., None]  # (T = 2, B, 1)
     with torch.no_grad():
         answer = (scan(cell, pairs)[0][1, :, 11] + pairs[1, :, 0]).reshape(60, 60)  # twelve months ahead
-    unit = grid * task.deviation + task.mean
+    unit = grid * deviation + mean
     figure = Figure(figsize=(WIDTH * 0.75, 3.6))
     axes = figure.subplots()
-    surface = axes.contourf(unit, unit, (answer * task.deviation + task.mean).T, levels=12, cmap="cividis")
-    shown = (task.values[:-1] < 200) & (task.values[1:] < 200)
-    axes.plot(task.values[:-1][shown], task.values[1:][shown], ".", markersize=1.5, color="white", alpha=0.6)
+    surface = axes.contourf(unit, unit, (answer * deviation + mean).T, levels=12, cmap="cividis")
+    shown = (track.values[:-1] < 200) & (track.values[1:] < 200)
+    axes.plot(track.values[:-1][shown], track.values[1:][shown], ".", markersize=1.5, color="white", alpha=0.6)
     axes.set(xlabel="sunspots last month", ylabel="sunspots this month")
     figure.colorbar(surface, ax=axes, label="forecast, 12 months ahead")
     return figure
 
 
-def states(cell: Stack, task: Forecast) -> tuple[torch.Tensor, object]:
-    """The scaled inputs (T, 1, 1) of the whole series, and the layer's state before each step (T, 1, ...)."""
-    inputs = task.test_batch().inputs
+def whole(task: Forecast) -> torch.Tensor:
+    """The scaled inputs (T, 1, 1) of the series, to the last step that is forecast from."""
+    return task.tracks[0].inputs[: -task.horizon, None]
+
+
+def states(cell: Stack, task: Forecast) -> tuple[torch.Tensor, Any]:
+    """The inputs of `whole`, and the layer's state before each step (T, 1, ...)."""
+    inputs = whole(task)
     with torch.no_grad():
         after = scan(cell, inputs, return_states=True)[2][0]
     start = cell.initial_state()[0]
@@ -76,14 +84,15 @@ def states(cell: Stack, task: Forecast) -> tuple[torch.Tensor, object]:
 
 def panels(series: Series, task: Forecast, rows: dict[str, torch.Tensor], heat: bool) -> Figure:
     """The series above, and below it a panel a quantity: (T, H), as an image or as lines."""
-    end = len(task.values) - task.horizon
+    values = task.tracks[0].values
+    end = len(values) - task.horizon
     time = np.array(series.times, dtype="datetime64[M]")[end - SHOWN : end]
     figure = Figure(figsize=(WIDTH, 1.5 + 1.25 * len(rows)))
     axes = figure.subplots(1 + len(rows), sharex=True)
-    axes[0].plot(time, task.values[end - SHOWN : end], color=TRUTH, linewidth=0.9)
+    axes[0].plot(time, values[end - SHOWN : end], color=TRUTH, linewidth=0.9)
     axes[0].set_ylabel("sunspots")
-    for axis, (name, values) in zip(axes[1:], rows.items(), strict=True):
-        shown = values[-SHOWN:].numpy()
+    for axis, (name, quantity) in zip(axes[1:], rows.items(), strict=True):
+        shown = quantity[-SHOWN:].numpy()
         if heat:
             edge = matplotlib.dates.date2num([time[0], time[-1]])
             extent = (*edge, len(shown[0]) + 0.5, 0.5)
@@ -101,7 +110,7 @@ def panels(series: Series, task: Forecast, rows: dict[str, torch.Tensor], heat: 
 def gates(model: str, shown: dict[str, str]) -> Figure:
     """Four units' gates while the trained network reads the series; shown: gate -> label."""
     series, task = sunspots()
-    cell = trained(model, task, hidden=4).cell
+    cell: Any = trained(model, task, hidden=4).cell
     inputs, before = states(cell, task)
     with torch.no_grad():
         values = torch.vmap(cell.cells[0].gates)(inputs[:, 0], torch.utils._pytree.tree_map(lambda leaf: leaf[:, 0], before))
@@ -147,7 +156,7 @@ def bptt() -> Figure:
     torch.manual_seed(0)
     task = sunspots()[1]
     cell = trained("lstm", task).cell
-    inputs = task.test_batch().inputs[-200:].clone()
+    inputs = whole(task)[-200:].clone()
     figure = Figure(figsize=(WIDTH, 3))
     axes = figure.subplots()
     for (window, label), colour in zip(
