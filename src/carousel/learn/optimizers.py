@@ -79,7 +79,7 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
     "rmsprop-graves": GravesRMSprop,
     "adagrad": partial(Adagrad, fused=True),
 }
-"""name -> factory(parameters, rate). Fused where torch can: one pass over the parameters, in a third of the time."""
+"""name -> factory(parameters, rate); fused where torch can, one pass over the parameters."""
 
 
 def optimizer_by_name(name: str, parameters: Iterable[Tensor], rate: float) -> Optimizer:
