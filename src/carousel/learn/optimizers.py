@@ -77,9 +77,9 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
     "adam": partial(Adam, fused=True),
     "rmsprop": RMSprop,
     "rmsprop-graves": GravesRMSprop,
-    "adagrad": partial(Adagrad, fused=True),
+    "adagrad": Adagrad,
 }
-"""name -> factory(parameters, rate); fused where torch can, one pass over the parameters."""
+"""name -> factory(parameters, rate); fused where torch can on every device, one pass over the parameters."""
 
 
 def optimizer_by_name(name: str, parameters: Iterable[Tensor], rate: float) -> Optimizer:
