@@ -206,8 +206,8 @@ _ASKING = (
     "the weights of what is added (of several write heads: their sum), strength + 8, shift by one row + 1, sharpening + 1."
 )
 _SPREAD = (
-    "At the end the read head is spread over the rows, in the sequence of the picture with a largest weight of .05 on average (.98 "
-    "in the row ntm-ff-best), so that little is known of the bits before."
+    "At the end the read head is spread over the rows, in the sequence of the picture, where that of the row ntm-ff-best is sharp, "
+    "so that little is known of the bits before."
 )
 _REMEMBERING = (
     "Before training the LSTM is set to remember the latest inputs: the weights of its candidates are 4 times an orthogonal "
