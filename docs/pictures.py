@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from carousel import Stack, fit, scan
+from carousel import Cell, fit, scan
 from carousel.cells import LSTM1997
 from carousel.data import Series, example, read_series
 from carousel.data.forecast import Forecast
@@ -41,7 +41,7 @@ def sunspots() -> tuple[Series, Forecast]:
     return series, Forecast(series.values, horizon=12, history=66)
 
 
-def trained(model: str, task: Forecast, *, hidden: int = 8, **options: object) -> Fit:
+def trained(model: str, task: Forecast, *, hidden: int = 8, **options: Any) -> Fit:
     cell = build(model, 1, task.output_size, hidden=hidden)
     return fit(cell, task, **{"rate": 0.01, "sequences": 2048, "evaluate_every": 256, "progress": False} | options)
 
@@ -73,7 +73,7 @@ def whole(task: Forecast) -> torch.Tensor:
     return task.tracks[0].inputs[: -task.horizon, None]
 
 
-def states(cell: Stack, task: Forecast) -> tuple[torch.Tensor, Any]:
+def states(cell: Cell, task: Forecast) -> tuple[torch.Tensor, Any]:
     """The inputs of `whole`, and the layer's state before each step (T, 1, ...)."""
     inputs = whole(task)
     with torch.no_grad():

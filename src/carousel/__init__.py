@@ -6,32 +6,62 @@ speed, streaming and reports from it. Names are loaded when first used, so that
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what the names below are, for type checkers and editors
+    from carousel import cells, data, engine, export, jobs, learn, models, nn, recipes, report, train
+    from carousel.batch import Batch
+    from carousel.cell import Cell, Stack, State
+    from carousel.errors import InputError
+    from carousel.loop import Stepper, explain, scan
+    from carousel.train import fit
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Batch": "batch",
     "Cell": "cell",
+    "InputError": "errors",
     "Stack": "cell",
     "State": "cell",
     "Stepper": "loop",
-    "scan": "loop",
     "explain": "loop",
     "fit": "train",
+    "scan": "loop",
 }
-_MODULES = ("cells", "data", "engine", "export", "jobs", "learn", "models", "nn", "recipes", "report", "train")
 
-__all__ = [*_HOME, *_MODULES]
+__all__ = [
+    "Batch",
+    "Cell",
+    "InputError",
+    "Stack",
+    "State",
+    "Stepper",
+    "cells",
+    "data",
+    "engine",
+    "explain",
+    "export",
+    "fit",
+    "jobs",
+    "learn",
+    "models",
+    "nn",
+    "recipes",
+    "report",
+    "scan",
+    "train",
+]
 
+if not TYPE_CHECKING:  # a type checker would take any name, misspelled or not, from a module with __getattr__
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"carousel.{_HOME[name]}"), name)
-    if name in _MODULES:
-        return import_module(f"carousel.{name}")
-    raise AttributeError(f"module 'carousel' has no attribute {name!r}")
+    def __getattr__(name):
+        if name in _HOME:
+            return getattr(import_module(f"carousel.{_HOME[name]}"), name)
+        if name in __all__:
+            return import_module(f"carousel.{name}")
+        raise AttributeError(f"module 'carousel' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

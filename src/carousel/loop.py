@@ -14,6 +14,7 @@ from carousel import engine
 from carousel.cell import Cell, NoiseShapes, State, initial_state_of
 from carousel.engine.call import Call
 from carousel.engine.checks import check_context, check_inputs, check_state, checked_call
+from carousel.engine.step import NativeStep
 from carousel.errors import InputError
 
 
@@ -210,7 +211,7 @@ class Stepper:
         self.cell = cell
         self.state: State = None
         self._context = None if context is None else pytree.tree_map(lambda leaf: leaf[None], context)
-        self._native: engine.NativeStep | None = None
+        self._native: NativeStep | None = None
 
     def __call__(self, x: Any) -> Any:
         """y for the input x of one step of one sequence; carries the state on."""
