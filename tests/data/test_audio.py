@@ -55,7 +55,7 @@ def test_the_extensible_format_of_whole_numbers():
 @pytest.mark.parametrize("frequency", [300, 1000, 2500])
 def test_the_energy_of_a_sine_is_in_the_band_of_its_pitch(frequency):
     features = log_mel(sine(frequency), RATE, HOW)
-    assert features.shape == (10, 10)
+    assert (features.shape, features.dtype) == ((10, 10), np.float64)
     mel = [2595 * math.log10(1 + f / 700) for f in (frequency, RATE / 2)]
     middles = np.arange(1, 11) * mel[1] / 11
     assert (features[3:].argmax(axis=1) == np.abs(middles - mel[0]).argmin()).all()

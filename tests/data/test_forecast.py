@@ -246,6 +246,13 @@ def test_columns_beside_the_value(values):
     assert track.inputs[:3, 7].tolist() == [1, 0, 1]
 
 
+def test_a_column_that_does_not_vary_in_training_is_not_scaled_by_its_rounding(values):
+    price = np.full(N, 0.1)
+    price[-3:] = 0.3
+    task = Forecast(series(values, price=price), horizon=HORIZON, history=HISTORY)
+    np.testing.assert_allclose(task.tracks[0].inputs[[0, -1], 1], [0, 0.2], atol=1e-6)
+
+
 def test_rare_texts_are_as_one_without_any(values):
     texts = [f"t{n % 15:02}" for n in range(N)]
     task = Forecast(series(values, kind=texts), horizon=HORIZON, history=HISTORY)

@@ -47,7 +47,7 @@ def test_numbers_and_vectors(jsonl):
     vectors = read_jsonl(jsonl(VECTORS))
     assert vectors.labels == ["true", "false"]
     assert [item.tolist() for item in vectors.items] == [[[1, 2], [3, 4]], [[5, 6]]]
-    assert vectors.items[0].dtype == np.float32
+    assert vectors.items[0].dtype == np.float64
 
 
 def test_words_as_they_stand_with_a_label_each(jsonl):

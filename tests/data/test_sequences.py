@@ -12,7 +12,7 @@ from carousel.errors import InputError
 
 
 def numbers(*items):
-    items = [np.array(item, dtype=np.float32) for item in items]
+    items = [np.array(item, dtype=np.float64) for item in items]
     return Sequences("file", "numbers", items, ["a"] * len(items), [f"line {n}" for n in range(1, len(items) + 1)])
 
 
@@ -34,7 +34,18 @@ def test_scaling_of_images_is_the_same_for_all_channels():
 
 
 def test_a_constant_is_not_scaled_by_its_rounding():
-    assert Scaling.of([np.full((1000, 1), 0.1, dtype=np.float32)]).deviation == [1.0]
+    for constant in (0.0, 0.1, -1e30, 1.7e9, 1 / 3):
+        assert Scaling.of([np.full((1000, 1), constant)]).deviation == [1.0]
+    assert Scaling.of([np.array([[0.3], [0.1 + 0.2]])]).deviation == [1.0]
+
+
+@pytest.mark.parametrize("offset", [0, 1e6, 1e9, -1.7e9, 1.7e12, 1.7e18])
+def test_small_changes_of_large_numbers_are_kept(offset):
+    """As times have them: in seconds, milliseconds and nanoseconds since 1970."""
+    steps = np.arange(20.0)[:, None] * (1 if offset < 1e18 else 1e9)
+    scaled = Scaling.of([steps + offset]).encode(steps + offset, "")
+    torch.testing.assert_close(scaled, Scaling.of([steps]).encode(steps, ""))
+    assert len(set(scaled[:, 0].tolist())) == 20
 
 
 def test_words_by_frequency_then_alphabet_and_0_for_others():

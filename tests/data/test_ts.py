@@ -43,9 +43,9 @@ def test_several_channels_and_lengths(ts, pack):
     assert (sequences.kind, len(sequences)) == ("numbers", 2)
     assert sequences.labels == ["up", "down"]
     assert sequences.names == ["line 10", "line 12"]
-    np.testing.assert_array_equal(sequences.items[0], np.float32([[1, 0.5], [2, -0.5], [3, 0.1]]))
-    np.testing.assert_array_equal(sequences.items[1], np.float32([[-1, 4], [-2, 5]]))
-    assert sequences.items[0].dtype == np.float32
+    np.testing.assert_array_equal(sequences.items[0], [[1, 0.5], [2, -0.5], [3, 0.1]])
+    np.testing.assert_array_equal(sequences.items[1], [[-1, 4], [-2, 5]])
+    assert sequences.items[0].dtype == np.float64
 
 
 def test_one_channel(ts):

@@ -87,6 +87,42 @@ def test_the_test_part_changes_nothing_in_training(ts, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def kinds_of_file(folder, offset):
+    """The same 80 sequences, slow and fast, as a file of each kind that holds numbers; all numbers are exact in float64."""
+    phases = np.random.default_rng(0).uniform(0, 6, 80)
+    waves = [np.round(64 * np.sin((0.4, 1.4)[n % 2] * np.arange(16) + phase)) / 64 + offset for n, phase in enumerate(phases)]
+    labels = ["01"[n % 2] for n in range(80)]
+    lines = [f"{','.join(map(repr, wave.tolist()))}:{label}\n" for wave, label in zip(waves, labels, strict=True)]
+    (folder / "waves.ts").write_text("@classLabel true 0 1\n@data\n" + "".join(lines))
+    objects = [{"values": wave.tolist(), "label": label} for wave, label in zip(waves, labels, strict=True)]
+    (folder / "waves.jsonl").write_text("".join(json.dumps(one) + "\n" for one in objects))
+    for code, dtype, values in ((0x0E, ">f8", waves), (0x0C, ">i4", np.round(64 * (np.array(waves) - offset)) + offset)):
+        head = bytes([0, 0, code, 2]) + np.array([80, 16], ">u4").tobytes()
+        (folder / f"{dtype[1:]}-images-idx2").write_bytes(head + np.array(values, dtype).tobytes())
+        count = np.array([80], ">u4").tobytes()
+        (folder / f"{dtype[1:]}-labels-idx2").write_bytes(bytes([0, 0, 8, 1]) + count + bytes(map(int, labels)))
+    return [folder / name for name in ("waves.ts", "waves.jsonl", "f8-images-idx2", "i4-images-idx2")]
+
+
+@pytest.mark.parametrize("kind", range(4), ids=["ts", "jsonl", "idx-f8", "idx-i4"])
+def test_an_offset_of_a_billion_changes_nothing(tmp_path, kind):
+    inputs, accuracies = [], []
+    for name, offset in (("plain", 0), ("shifted", 1_700_000_000)):
+        (tmp_path / name).mkdir()
+        settings = Settings(kinds_of_file(tmp_path / name, offset)[kind], **{**QUICK, "hidden": 16, "sequences": 1600})
+        result = classify.train(settings, tmp_path / name / "run", progress=False)
+        accuracies.append(result.rows[-1]["accuracy"])
+        inputs.append(labelled.Prepared.of(run.prepared(tmp_path / name / "run")).inputs(classify._parts(settings).test))
+    torch.testing.assert_close(*inputs, rtol=1e-5, atol=1e-5)
+    assert min(accuracies) > 90
+    records = list(classify.predict(tmp_path / "shifted" / "run", settings.file))
+    values = classify.read(settings.file, settings).items[0][:, 0].tolist()
+    answer = classify.stream(tmp_path / "shifted" / "run")
+    told = [json.loads(answer(repr(value))) for value in values]
+    assert told[-1]["label"] == records[0]["label"]
+    assert told[-1]["probability"] == pytest.approx(records[0]["probability"], abs=2e-4)
+
+
 def test_scaling_is_that_of_the_training_part(ts):
     settings = Settings(ts, **QUICK)
     parts = classify._parts(settings)

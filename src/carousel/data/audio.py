@@ -124,7 +124,7 @@ def read_wav(content: bytes, place: str) -> tuple[np.ndarray, int]:
 
 
 def log_mel(samples: np.ndarray, rate: int, how: LogMel, place: str = "recordings") -> np.ndarray:
-    """(T, mels) float32: log(energy + FLOOR) by bands, of T = n // hop steps, one at least.
+    """(T, mels) float64: log(energy + FLOOR) by bands, of T = n // hop steps, one at least.
 
     Args:
         samples:  (n,) in -1..1; before them is silence, and after them where they are less than a hop.
@@ -142,12 +142,13 @@ def log_mel(samples: np.ndarray, rate: int, how: LogMel, place: str = "recording
 
 
 def energies(frames: np.ndarray, rate: int, how: LogMel) -> np.ndarray:
-    """(T, mels) float32 of T windows of sound, (T, window)."""
+    """(T, mels) float64 of T windows of sound, (T, window)."""
     window = frames.shape[1]
     shape = np.hanning(window + 2)[1:-1]
     points = _points(window)
     power = np.square(np.abs(np.fft.rfft(frames * shape, points))) / shape.sum() ** 2
-    return np.log(power @ mel_bands(how.mels, points, rate).T + FLOOR).astype(np.float32)
+    logarithms: np.ndarray = np.log(power @ mel_bands(how.mels, points, rate).T + FLOOR)
+    return logarithms
 
 
 class Hops:

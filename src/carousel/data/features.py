@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from carousel.data.csv import Series, filled
+from carousel.data.sequences import mean_and_deviation
 from carousel.data.times import calendar, calendar_of
 from carousel.errors import InputError
 
@@ -96,8 +97,8 @@ class Features:
             there = values[~np.isnan(values)]
             if not len(there):
                 raise _nothing(name)
-            deviation = float(there.std())  # a column that does not vary in training is 0 there, and bounded after
-            columns.append(Column(name, name in known, (), float(there.mean()), deviation or 1.0, len(there) < len(values)))
+            mean, deviation = mean_and_deviation(there)  # a column that does not vary in training is 0 there
+            columns.append(Column(name, name in known, (), float(mean), float(deviation), len(there) < len(values)))
         flag = any(np.isnan(series.values).any() for series in training)
         names = calendar_of(training[0].step) if by_calendar else ()
         return cls(tuple(columns), names, flag, horizon)

@@ -31,8 +31,8 @@ class Sequences:
     Attributes:
         source:  the file, for messages.
         kind:    what a step is.
-        items:   n sequences of T steps each: (T, I) float32 arrays of numbers, all finite and of one I; lists
-                 of words; or bytes.
+        items:   n sequences of T steps each: (T, I) float64 arrays of numbers, all finite and of one I; lists
+                 of words; or bytes. Float32 is for what has been scaled: it takes the small changes of a large number away.
         labels:  n of what a sequence is to be told as: a text, one text for each step, or None where
                  the file says nothing.
         names:   n texts that tell where each is from, as "line 7" or a file's name.
@@ -60,7 +60,7 @@ class Sequences:
 
 
 def as_numbers(rows: Any, place: str) -> np.ndarray:
-    """(T, I) float32 of a list of numbers or of a list of vectors; InputError begins with `place`."""
+    """(T, I) float64 of a list of numbers or of a list of vectors; InputError begins with `place`."""
     try:
         values = np.array(rows, dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
@@ -73,14 +73,21 @@ def as_numbers(rows: Any, place: str) -> np.ndarray:
 
 
 def checked(values: np.ndarray, place: str) -> np.ndarray:
-    """(T, I) as float32; InputError for what is not finite or too large for it."""
+    """(T, I) as float64; InputError for what is not finite or larger than a float32 can be."""
     right = np.abs(values) <= _LARGEST  # false for nan too
     if not right.all():
         step, channel = np.argwhere(~right)[0].tolist()
         raise InputError(
             f"{place}: step {step + 1}, channel {channel + 1}: expected a finite number, got {values[step, channel]:g}"
         )
-    return values.astype(np.float32)
+    return values.astype(np.float64, copy=False)
+
+
+def mean_and_deviation(values: np.ndarray, axis: int | None = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation along an axis; of numbers that differ by their rounding alone the deviation is 1."""
+    low, high = values.min(axis), values.max(axis)
+    constant = high - low <= 4 * np.spacing(np.maximum(np.abs(low), np.abs(high)))
+    return values.mean(axis), np.where(constant, 1.0, values.std(axis))
 
 
 @dataclass(frozen=True)
@@ -102,12 +109,9 @@ class Scaling:
     @staticmethod
     def of(items: Sequence[np.ndarray], together: bool = False) -> Scaling:
         """That of these sequences (T, I); `together`: one mean and deviation for all channels, as the pixels of images have."""
-        steps = np.concatenate(items).astype(np.float64)
-        axis = None if together else 0
-        mean, deviation = (np.broadcast_to(of(axis=axis), steps.shape[1]) for of in (steps.mean, steps.std))
-        # Of a constant the computed deviation is rounding, not zero.
-        constant = deviation <= 1e-9 * np.abs(mean)
-        return Scaling(mean.tolist(), np.where(constant, 1.0, deviation).tolist())
+        steps = np.concatenate(items, dtype=np.float64)
+        mean, deviation = mean_and_deviation(steps, None if together else 0)
+        return Scaling(*(np.broadcast_to(one, steps.shape[1]).tolist() for one in (mean, deviation)))
 
     @property
     def input_size(self) -> int:
@@ -119,7 +123,7 @@ class Scaling:
             raise InputError(f"{place}: expected {self.input_size} numbers a step, as in training, got {item.shape[1]}")
         mean, deviation = self._arrays  # type: ignore[attr-defined]
         with np.errstate(over="ignore"):
-            scaled = ((item.astype(np.float64) - mean) / deviation).astype(np.float32)
+            scaled = ((item.astype(np.float64, copy=False) - mean) / deviation).astype(np.float32)
         if not np.isfinite(scaled).all():
             raise InputError(f"{place}: a number is too far from those of training to be scaled")
         return torch.from_numpy(scaled)
