@@ -143,6 +143,69 @@ def test_stream_refuses_a_bad_line_by_its_number(job: str, given: bytes, told: b
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.fixture(scope="module", params=["character", "byte"])
+def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a text with the line ends of Windows."""
+    folder = tmp_path_factory.mktemp("windows")
+    (folder / "t.txt").write_bytes("\ufeffthe cat sat on the mat, and the café ran.\r\n".encode() * 40)
+    words = ["train", folder / "t.txt", "--unit", request.param, "--length", "16", *SHORT, "--out", folder / "run"]
+    assert main(list(map(str, words))) == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"the cat sat\r\nthe rat\r\n",
+        b"the cat sat\nthe rat\n",
+        b"the cat sat\r\nthe rat",
+        b"the cat\rsat\n\r\n\n on the\r\r\nmat\r",
+        b"\xef\xbb\xbfthe cat\r\n\xef\xbb\xbfthe mat\r\n",
+        b"caf\xc3\xa9\x0c\xc2\x85\xe2\x80\xa8the\r\ncat\r\n",
+        b"\r\n\nthe\r\n",
+        b"\nthe\r\n",
+    ],
+)
+def test_stream_has_the_bits_of_predict_whatever_ends_the_lines(
+    given: bytes, reader: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "q.txt").write_bytes(given)
+    whole = [json.loads(line)["bits"] for line in printed(["predict", reader, tmp_path / "q.txt"], capsys).splitlines()]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    told = [json.loads(line)["bits"] for line in printed(["stream", reader], capsys).splitlines()]
+    assert len(told) == given.count(b"\n") + (not given.endswith(b"\n"))
+    assert told == pytest.approx(whole, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("job", "given"), [("forecast", "Hour,Level\n200,3.1\n"), ("classify", "a good\nfilm\n\na\n"), ("tag", "a\ncat\n\na\n")]
+)
+def test_other_streams_do_not_look_at_how_lines_end(
+    job: str, given: str, runs: dict[str, Path], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = []
+    for content in (given, "\ufeff" + given.replace("\n", "\r\n")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+        answers.append(printed(["stream", runs[job]], capsys))
+    assert answers[0] == answers[1]
+    assert answers[0].count("\n") == given.count("\n")
+
+
+def test_a_network_of_bytes_reads_bytes_that_are_not_utf_8(
+    reader: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = b"the caf\xe9 ran\r\n\xff\r\n"
+    (tmp_path / "q.txt").write_bytes(given)
+    by_byte = 'unit = "byte"' in (reader / "config.toml").read_text()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    if by_byte:
+        whole = [json.loads(line)["bits"] for line in printed(["predict", reader, tmp_path / "q.txt"], capsys).splitlines()]
+        told = [json.loads(line)["bits"] for line in printed(["stream", reader], capsys).splitlines()]
+        assert told == pytest.approx(whole, abs=2e-4)
+    else:
+        assert "line 1: byte 8 is not UTF-8" in refused(["stream", reader], capsys)
+
+
 def test_generate_writes_after_its_prompt_the_same_for_a_seed(runs: dict[str, Path], capsys: Capture) -> None:
     asked: list[object] = ["generate", runs["language"], "--prompt", "the", "--length", "20", "--temperature", "0.5"]
     text = printed(asked, capsys)

@@ -85,7 +85,7 @@ def test_a_stream_gives_the_bits_of_predict(finished, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text(RHYME * 2)
     answer = stream(finished[0])
-    told = [json.loads(answer(line)) for line in RHYME.splitlines() * 2]
+    told = [json.loads(answer(line)) for line in RHYME.splitlines(keepends=True) * 2]
     assert [one["bits"] for one in told] == pytest.approx([line["bits"] for line in predict(finished[0], other)], abs=2e-3)
     assert told[-1]["next"] == "t"
 

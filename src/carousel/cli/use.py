@@ -16,6 +16,7 @@ from carousel import jobs
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
 from carousel.files import write_aside
+from carousel.jobs.run import settings_table
 
 
 def add_to(app: App) -> None:
@@ -78,7 +79,7 @@ def stream(run: Path, /) -> None:
         The run folder.
     """
     answer = jobs.of_run(run).stream(run)
-    for number, line in enumerate(_lines(), start=1):
+    for number, line in enumerate(_lines(by_byte=settings_table(run).get("unit") == "byte"), start=1):
         try:
             told = answer(line)
         except InputError as error:
@@ -111,11 +112,12 @@ def generate(run: Path, /, *, prompt: str = "\n", length: int = 500, temperature
     print()
 
 
-def _lines() -> Iterator[str]:
-    """The lines of the standard input as they come, without their ends."""
+def _lines(*, by_byte: bool) -> Iterator[str]:
+    """The lines of the standard input as they come, with their ends; read by byte, what is not UTF-8 as surrogates."""
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            yield line.decode().rstrip("\r\n")
+            # As in files, a mark of the byte order is none of a text's characters.
+            yield line.decode("utf-8-sig" if number == 1 and not by_byte else "utf-8", "surrogateescape" if by_byte else "strict")
         except UnicodeDecodeError as error:
             raise InputError(f"line {number}: byte {error.start + 1} is not UTF-8") from None
 

@@ -405,7 +405,7 @@ def streamed(
 ) -> Callable[[str], str]:
     """A function from a line to a line of JSON: {"step", "label", "probability"} after the steps that the line holds.
 
-    A blank line begins a new sequence and answers with a blank one.
+    The end of a line is none of what it holds. A blank line begins a new sequence and answers with a blank one.
 
     Args:
         cell:     the network.
@@ -421,6 +421,7 @@ def streamed(
 
     def answer(line: str) -> str:
         nonlocal count
+        line = line.rstrip("\r\n")
         if not line.strip():
             stepper.state, count = None, 0
             restart()

@@ -249,14 +249,15 @@ def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
         if symbol == end or n == len(text) - 1:
             lines += 1
             taken = bits[max(start, 1) : n + 1]
-            yield {"line": lines, "symbols": n + 1 - start, "bits": round(sum(taken) / max(len(taken), 1), 4)}
+            yield {"line": lines, "symbols": n + 1 - start, "bits": round(sum(taken) / len(taken), 4) if taken else None}
             start = n + 1
 
 
 def stream(folder: Path | str) -> Callable[[str], str]:
     """A function from a line of text to a line of JSON: {"bits": of its symbols on average, "next": the likeliest after it}.
 
-    The line's end counts as its last symbol. The very first symbol has no bits.
+    The line is read as it stands: its end counts where it has one. The very first symbol has no bits. Read by byte, a
+    byte that is not UTF-8 is a surrogate, as Python's error handler "surrogateescape" has it.
 
     Raises:
         InputError: no finished run.
@@ -274,8 +275,9 @@ def stream(folder: Path | str) -> Callable[[str], str]:
     @torch.no_grad()
     def answer(line: str) -> str:
         nonlocal expected, state
-        text = line.removesuffix("\n") + "\n"
-        numbers = alphabet.numbers(text.encode() if alphabet.unit == "byte" else text)
+        if not line:
+            raise InputError("expected a line of text, or its end alone, got nothing")
+        numbers = alphabet.numbers(line.encode(errors="surrogateescape") if alphabet.unit == "byte" else line)
         outputs, state = scan(cell, numbers[:, None], state)
         after = outputs[:, 0].log_softmax(1)
         before = after[:-1] if expected is None else torch.cat([expected, after[:-1]])
