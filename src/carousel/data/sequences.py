@@ -115,6 +115,7 @@ class Scaling:
 
     @property
     def input_size(self) -> int:
+        """I, how many numbers a step has."""
         return len(self.mean)
 
     def encode(self, item: Any, place: str) -> Tensor:

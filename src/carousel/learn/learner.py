@@ -16,7 +16,7 @@ from carousel.cell import Cell, NoiseShapes, State
 from carousel.loop import scan
 
 StepLoss = Callable[[Any, Any], Tensor]
-"""(y, target) of one step of one sequence -> scalar. A plain function (no method, no closure) gives the same for the same: it
+"""(y, target) of one step of one sequence -> scalar. A plain function (no method, no closure) gives the same for the same; it
 may become part of the cell's step, and is then called when that is captured only."""
 
 
