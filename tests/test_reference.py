@@ -9,6 +9,7 @@ import ast
 import inspect
 import re
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,7 +57,7 @@ def documented_constants(module: ModuleType) -> set[str]:
     """The names that a module assigns and explains in a string below."""
     body = ast.parse(inspect.getsource(module)).body
     names = set()
-    for node, after in zip(body, body[1:], strict=False):
+    for node, after in pairwise(body):
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
             names |= {target.id for target in targets if isinstance(target, ast.Name)}
