@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
 
 from carousel import cells, nn
 from carousel.errors import InputError
@@ -199,6 +200,18 @@ def test_a_reset_draws_no_noise_in_evaluation():
     x = drawn(T, B, I)
     none = torch.zeros(T, B, dtype=torch.bool)
     assert torch.equal(layer(x, reset=none)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_every_layer_may_be_checkpointed(kind, reentrant):
+    layer = kind(I, H, num_layers=2, dtype=torch.float64)
+    x = drawn(T, B, I).requires_grad_()
+    wanted = torch.autograd.grad(layer(x)[0].square().sum(), [x, *layer.parameters()])
+    y = checkpoint(layer, x, use_reentrant=reentrant)[0]
+    y.square().sum().backward()
+    for got, want in zip([x, *layer.parameters()], wanted, strict=True):
+        assert torch.equal(got.grad, want)
 
 
 @pytest.mark.parametrize("kind", LAYERS)

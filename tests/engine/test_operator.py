@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
 
 import carousel
 from carousel.cell import Cell
@@ -83,6 +84,17 @@ def test_an_exported_cell_of_ones_own_for_any_size(training):
     for sizes in ((5, 3, [5, 0, 2]), (7, 4, [1, 7, 6, 0]), (4, 2, [4, 4])):
         given = arguments(*sizes, seed=10)
         same(gradients(program.module(), given), gradients(model, given))
+
+
+def test_an_exported_cell_may_be_checkpointed():
+    model, given = Scan(Attending(), return_states=True).eval(), arguments(5, 3, [5, 0, 2])
+    program = torch.export.export(model, given).module()
+
+    def checkpointed(*given):
+        return checkpoint(program, *given, use_reentrant=False)
+
+    checkpointed.parameters = program.parameters
+    same(gradients(checkpointed, given), gradients(program, given))
 
 
 def test_without_gradients_nothing_is_kept_for_them():

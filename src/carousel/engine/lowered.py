@@ -188,7 +188,8 @@ class _Scan(torch.autograd.Function):
         program: Program = ctx.program
         plan = program.plan
         count, n_states = len(plan.arguments), len(plan.carries)
-        tensors, saved = ctx.saved_tensors[: count + n_states], ctx.saved_tensors[count + n_states :]
+        kept = ctx.saved_tensors  # read once: activation checkpointing makes them anew, once
+        tensors, saved = kept[: count + n_states], kept[count + n_states :]
         if torch.is_grad_enabled():
             return (None, None, None, *_differentiable_gradients(ctx, tensors, cotangents))
         n_outputs = ctx.counts[0]

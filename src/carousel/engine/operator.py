@@ -264,8 +264,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 def _gradients(ctx: Any, cotangents: list[Tensor | None]) -> tuple[Any, ...]:
     n_tensors, n_results = ctx.counts
     step, needs, steps, batch, return_states = ctx.options
-    tensors, output = ctx.saved_tensors[:n_tensors], ctx.saved_tensors[n_tensors : n_tensors + len(cotangents)]
-    lengths = next(iter(ctx.saved_tensors[n_tensors + len(cotangents) :]), None)
+    kept = ctx.saved_tensors  # read once: activation checkpointing makes them anew, once
+    tensors, output = kept[:n_tensors], kept[n_tensors : n_tensors + len(cotangents)]
+    lengths = next(iter(kept[n_tensors + len(cotangents) :]), None)
     given = [torch.zeros_like(leaf) if d is None else d for leaf, d in zip(output[:n_results], cotangents[:n_results], strict=True)]
     found = iter(scan_backward(tensors, output[n_results:], given, lengths, step, needs, steps, batch, return_states))
     return [next(found) if needed else None for needed in needs], *[None] * 6
