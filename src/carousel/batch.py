@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from carousel.torch_private import pytree
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
 from carousel.errors import InputError
+from carousel.torch_private import pytree
 
 State = Any
 """A tensor, or a (nested) tuple or NamedTuple of tensors, without batch or time axis."""

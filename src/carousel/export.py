@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 import carousel
 from carousel import checkpoint
@@ -29,6 +28,7 @@ from carousel.files import write_aside
 from carousel.jobs import run as runs
 from carousel.loop import scan
 from carousel.models import build
+from carousel.torch_private import pytree
 
 TOLERANCE = 1e-5
 """The largest difference, absolute or relative, between step.onnx and the network."""

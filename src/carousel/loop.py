@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
-from torch.utils import _pytree as pytree
 
 from carousel import engine
 from carousel.cell import Cell, NoiseShapes, State, initial_state_of
@@ -16,6 +15,7 @@ from carousel.engine.call import Call
 from carousel.engine.checks import check_context, check_inputs, check_state, checked_call
 from carousel.engine.step import NativeStep
 from carousel.errors import InputError
+from carousel.torch_private import pytree
 
 
 def scan(

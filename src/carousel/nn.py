@@ -37,12 +37,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-from torch.utils import _pytree as pytree
 
 from carousel import cells
 from carousel.cell import Cell, NoiseShapes, State
 from carousel.errors import InputError
 from carousel.loop import scan
+from carousel.torch_private import pytree
 
 
 class Reset(Cell):

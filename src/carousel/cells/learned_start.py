@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, NoiseShapes, State
+from carousel.torch_private import pytree
 
 
 class LearnedStart(Cell):

@@ -27,6 +27,7 @@ from carousel.engine.step import NativeStep
 from carousel.engine.trace import lifted
 from carousel.engine.watch import watched
 from carousel.errors import InputError
+from carousel.torch_private import dispatch_modes, in_transform, with_forward_derivatives
 
 BACKENDS = ("eager", "native")
 """The backends by name, beside "auto"."""
@@ -78,9 +79,9 @@ def _run_traced(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
 
     tensors = [*lifted(cell).values(), *(leaf for leaves in call.leaves for leaf in leaves)]
     refusal = "backend 'eager' cannot be traced" if backend == "eager" else _unsuited(tensors)
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if in_transform():
         refusal = "the call is inside a torch.func transform"
-    if forward_ad._current_level >= 0:
+    if with_forward_derivatives():
         refusal = "forward-mode derivatives are asked for"
     try:
         if refusal is None:
@@ -120,16 +121,16 @@ def native_refusal(cell: Cell, call: Call) -> str | None:
     intercepted = interception()
     if intercepted is not None:
         return intercepted
-    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+    if with_forward_derivatives() and any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
         return "forward-mode derivatives are asked for"
     return None
 
 
 def interception() -> str | None:
     """Who looks at every operation of a call, so that none may be left out; None where nobody does."""
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+    if torch.compiler.is_compiling() or dispatch_modes():
         return "the call is being traced"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if in_transform():
         return "the call is inside a torch.func transform"
     return None
 

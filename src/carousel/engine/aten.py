@@ -18,6 +18,7 @@ from torch import Tensor
 
 from carousel.engine.build import Builder
 from carousel.engine.ir import SHARED, Input, Value
+from carousel.torch_private import OpOverload, overload_name
 
 
 class Unsupported(Exception):
@@ -751,7 +752,7 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
 """ATen's name, or name.overload where overloads differ, -> its conversion."""
 
 
-def conversion(operation: torch._ops.OpOverload) -> Callable[..., Any] | None:
+def conversion(operation: OpOverload) -> Callable[..., Any] | None:
     """How an operation is said in the kinds of ir.py; None where it cannot be."""
     name = operation.overloadpacket.__name__
-    return CONVERSIONS.get(f"{name}.{operation._overloadname}", CONVERSIONS.get(name))
+    return CONVERSIONS.get(f"{name}.{overload_name(operation)}", CONVERSIONS.get(name))

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._guards import TracingContext
-from torch.utils import _pytree as pytree
+
+from carousel.torch_private import is_traced, pytree
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,4 @@ def rebuilt(tree: Any, leaves: Iterable[Tensor]) -> Any:
 
 def being_compiled() -> bool:
     """Whether `torch.compile` or `torch.export` is tracing the call."""
-    if torch.compiler.is_compiling():
-        return True
-    return torch._C._len_torch_dispatch_stack() > 0 and TracingContext.try_get() is not None
+    return torch.compiler.is_compiling() or is_traced()

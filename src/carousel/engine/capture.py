@@ -12,10 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import decomposition_table
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from carousel.cell import Cell
 from carousel.engine.aten import Unsupported, conversion
@@ -23,6 +19,15 @@ from carousel.engine.build import Builder
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
 from carousel.engine.trace import checked, lifted
 from carousel.errors import InputError
+from carousel.torch_private import (
+    FakeTensorMode,
+    TorchDispatchMode,
+    decomposition_table,
+    overload_name,
+    pytree,
+    schema,
+    unset_fake_temporarily,
+)
 
 _NEW_FROM_LIKE = frozenset("zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty".split())
 _FACTORIES = frozenset("empty empty_strided new_empty_strided".split())
@@ -156,7 +161,7 @@ class _Recorder(TorchDispatchMode):
         if name in _NEW_FROM_LIKE or not any(id(tensor) in self._values for tensor in tensors):
             return self._computed(func, args, kwargs)
         convert = conversion(func)
-        in_place = func._schema.is_mutable
+        in_place = schema(func).is_mutable
         if convert is None and in_place and name.endswith("_"):
             convert = conversion(_functional(func))
         if convert is None:
@@ -235,7 +240,7 @@ def _meaningful(options: dict[str, Any]) -> dict[str, Any]:
 def _functional(func: Any) -> Any:
     """relu for relu_, overload by overload."""
     packet = getattr(torch.ops.aten, func.overloadpacket.__name__.removesuffix("_"), None)
-    return getattr(packet, func._overloadname, func)
+    return getattr(packet, overload_name(func), func)
 
 
 def _line() -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, State, built
 from carousel.engine.call import Call, being_compiled, mapped
 from carousel.engine.call import leaves as leaves_of
 from carousel.engine.watch import watched
 from carousel.errors import InputError
+from carousel.torch_private import pytree
 
 
 def checked_call(

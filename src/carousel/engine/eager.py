@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell
 from carousel.engine.call import Call
 from carousel.engine.trace import lifted, trace_batched
+from carousel.torch_private import pytree
 
 
 def run(cell: Cell, call: Call) -> tuple[Any, Any, Any]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell
 from carousel.engine import batched
@@ -27,6 +26,7 @@ from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
 from carousel.engine.program import LoopRunner, Program, Stager, make_prelude, make_program
 from carousel.engine.rewrite import rewritten
 from carousel.engine.watch import Watched, watched
+from carousel.torch_private import pytree
 
 if TYPE_CHECKING:
     from carousel.engine.native import OneStep

@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from carousel import engine
 from carousel.cell import Cell, State
 from carousel.errors import InputError
+from carousel.torch_private import dynamo, pytree
+
+_graph_break, _nonstrict_trace = dynamo()
 
 _found: list[Any] = []
 """Of the latest call the tree of its results with their numbers at its leaves, or why it cannot be traced."""
@@ -54,11 +56,11 @@ def scan(
         found = _tree_or_reason()
         if not isinstance(found, str):
             return pytree.tree_map(lambda n: leaves[n], found)
-    torch._dynamo.graph_break(msg=found)
+    _graph_break(msg=found)
     return _uncompiled(cell, inputs, state, context, generator, lengths, return_states, backend)
 
 
-@torch._dynamo.nonstrict_trace
+@_nonstrict_trace
 def _leaves(cell: Cell, inputs: Any, given: dict[str, Any], return_states: bool, backend: str, _plain: list[Any]) -> list[Tensor]:
     """The tensors that `carousel.scan` gives; none where it cannot be traced."""
     arguments = given.get("state"), given.get("context"), None, given.get("lengths")
@@ -71,9 +73,9 @@ def _leaves(cell: Cell, inputs: Any, given: dict[str, Any], return_states: bool,
     return leaves
 
 
-@torch._dynamo.assume_constant_result
+@torch.compiler.assume_constant_result
 def _tree_or_reason() -> Any:
     return _found[0]
 
 
-_uncompiled = torch._dynamo.disable(engine.scan)
+_uncompiled = torch.compiler.disable(engine.scan)

@@ -16,9 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import _disable_current_modes
 
 from carousel.cell import Cell
 from carousel.engine.call import Call, rebuilt
@@ -28,6 +25,7 @@ from carousel.engine.packing import Packing, packing
 from carousel.engine.program import Program
 from carousel.engine.watch import Watched
 from carousel.errors import InputError
+from carousel.torch_private import DisableTorchFunction, no_modes, pytree, storage_id, with_forward_derivatives
 
 _steps: dict[str, Lowered] = {}
 """The captured steps that traced calls have named."""
@@ -41,7 +39,7 @@ def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
     """
     cell_now = Watched(cell)  # tracing has other tensors in the place of the cell's own: nothing to remember
     # A switch of gradients in here is no part of what is traced.
-    with _disable_current_modes(), torch._C.DisableTorchFunction():
+    with no_modes(), DisableTorchFunction():
         lowered = lower(cell, _one_step(call), cell_now, compile_loop)
         name = _digest(lowered.graph)
         any_rows = packing(1, 1, None)  # the prelude goes row by row, whatever the rows are; remembered, so made here
@@ -116,7 +114,7 @@ def _program(step: str, needs: Sequence[bool], return_states: bool) -> tuple[Low
             "export the model here, or load its weights into a model made here"
         )
     count = len(lowered.arguments)
-    with _disable_current_modes():
+    with no_modes():
         return lowered, lowered.program(tuple(needs[:count]), tuple(needs[count:]), return_states)
 
 
@@ -129,7 +127,7 @@ def _packed(lowered: Lowered, tensors: Sequence[Tensor], rows: Packing) -> tuple
 
 
 def _rows(lengths: Tensor | None, steps: int, batch: int) -> Packing:
-    if forward_ad._current_level >= 0:  # PyTorch would give tangents of zero
+    if with_forward_derivatives():  # PyTorch would give tangents of zero
         raise InputError("carousel::scan: no forward-mode derivatives through a compiled or exported call; run it uncompiled")
     if lengths is not None and batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= steps:
         raise InputError(f"scan: expected lengths in 0..T = {steps}, got {int(lengths.min())}..{int(lengths.max())}")
@@ -138,12 +136,12 @@ def _rows(lengths: Tensor | None, steps: int, batch: int) -> Packing:
 
 def _own(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
     """The tensors, contiguous and each with memory of its own: what an operator gives shares none."""
-    taken = {tensor.untyped_storage()._cdata for tensor in others}
+    taken = {storage_id(tensor.untyped_storage()) for tensor in others}
     result = []
     for tensor in tensors:
-        if not tensor.is_contiguous() or tensor.untyped_storage()._cdata in taken:
+        if not tensor.is_contiguous() or storage_id(tensor.untyped_storage()) in taken:
             tensor = tensor.clone(memory_format=torch.contiguous_format)
-        taken.add(tensor.untyped_storage()._cdata)
+        taken.add(storage_id(tensor.untyped_storage()))
         result.append(tensor)
     return result
 

@@ -8,20 +8,18 @@ and calls the routine: there is no Python per operation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell
 from carousel.engine.call import Call
 from carousel.engine.lowered import Lowered
 from carousel.engine.packing import packing
 from carousel.engine.watch import Watched
+from carousel.torch_private import pytree, storage_id, storage_users, version
 
-_VERSION = attrgetter("_version")
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
@@ -41,12 +39,12 @@ class _Memory:
         with torch.inference_mode(False):
             own = torch.empty(self._shape, dtype=self._dtype, device="cpu")
         storage = own.untyped_storage()
-        return own, own.data_ptr(), storage, storage._cdata, torch._C._storage_Use_Count(storage._cdata)
+        return own, own.data_ptr(), storage, storage_id(storage), storage_users(storage_id(storage))
 
     def take(self) -> tuple[Tensor, int]:
         """(a tensor, its address)."""
         own, address, _, storage, alone = self._own[0]
-        if torch._C._storage_Use_Count(storage) != alone or own.data_ptr() != address:
+        if storage_users(storage) != alone or own.data_ptr() != address:
             self._own[0] = self._fresh()
             own, address = self._own[0][:2]
         self._own.reverse()
@@ -67,7 +65,7 @@ class NativeStep:
         _, state, context, _, _ = call.leaves
         self._watched = found
         self._tensors = [*found.weights.values(), *context]
-        self._versions, self._addresses = list(map(_VERSION, self._tensors)), list(map(Tensor.data_ptr, self._tensors))
+        self._versions, self._addresses = list(map(version, self._tensors)), list(map(Tensor.data_ptr, self._tensors))
         self._x, self._state = _Tree.like(call.inputs, 2), _Tree.like(call.state, 1)
         self._y = _Tree(lowered.y_spec, [(value.shape, value.dtype) for value in lowered.graph.outputs])
         self._count = len(state)
@@ -87,7 +85,7 @@ class NativeStep:
         """Whether the cell is what this was made for, with its weights and the context unchanged."""
         return (
             self._watched.holds(cell)
-            and list(map(_VERSION, self._tensors)) == self._versions
+            and list(map(version, self._tensors)) == self._versions
             and list(map(Tensor.data_ptr, self._tensors)) == self._addresses
         )
 

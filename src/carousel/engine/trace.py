@@ -18,14 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, built
 from carousel.errors import InputError
+from carousel.torch_private import (
+    DROPOUT,
+    OpOverload,
+    make_fx,
+    open_batch_mode,
+    pytree,
+    schema,
+    temporarily_clear_interpreter_stack,
+    without_data,
+)
 
 _MODULE_INTERNALS = frozenset(nn.Module().__dict__) - {"training"}
 PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
@@ -105,15 +110,12 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
     symbolic: the batch size that stands for all while tracing; None to trace for the one that the
     arguments have.
     """
-    shapes = ShapeEnv()
-    mode = FakeTensorMode(shape_env=shapes)
+    mode, sizes_found = open_batch_mode()
 
     def fake(leaf: Tensor, batched: bool) -> Tensor:
-        # Sizes 0 and 1 would be specialised; DUCK gives all batch axes one symbol.
         sizes = (symbolic, *leaf.shape[1:]) if batched and symbolic else leaf.shape
         like = torch.empty(sizes, dtype=leaf.dtype, device=leaf.device)
-        dynamic = [DimDynamic.DUCK if batched and symbolic and axis == 0 else DimDynamic.STATIC for axis in range(leaf.dim())]
-        return mode.from_tensor(like, symbolic_context=StatelessSymbolicContext(dynamic_sizes=dynamic))
+        return without_data(mode, like, open_batch=batched and symbolic is not None)
 
     weights = lifted(cell)
     leaves, spec = pytree.tree_flatten((weights, *arguments))
@@ -153,12 +155,12 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
         for node in output.args[0][: y_spec[0].num_leaves]
     ]
     # The generated method takes the leaves as they are; calling the module would run hooks.
-    return TracedStep(graph.forward, graph.code, y_spec[0], y_like), not shapes.replacements
+    return TracedStep(graph.forward, graph.code, y_spec[0], y_like), not sizes_found.replacements
 
 
 def _why_untraceable(cell: Cell, message: str) -> str | None:
     """What a step does that no step may do, told from PyTorch's error; None where it is another error."""
-    dropout = any(isinstance(module, nn.modules.dropout._DropoutNd) and module.training for module in cell.modules())
+    dropout = any(isinstance(module, DROPOUT) and module.training for module in cell.modules())
     if dropout or "random operation" in message:
         return "draws random numbers; declare them in noise_shapes() and read them from noise, or draw outside of scan"
     if "data-dependent control flow" in message or ".item()" in message:
@@ -194,13 +196,13 @@ def _refuse_in_place(cell: Cell, graph: fx.GraphModule) -> None:
     """Raise where the step writes into one of its arguments or into a parameter."""
     base: dict[fx.Node, fx.Node] = {}
     for node in graph.graph.nodes:
-        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        if node.op != "call_function" or not isinstance(node.target, OpOverload):
             continue
-        for argument, schema in zip(node.args, node.target._schema.arguments, strict=False):
-            if not isinstance(argument, fx.Node) or schema.alias_info is None:
+        for argument, given in zip(node.args, schema(node.target).arguments, strict=False):
+            if not isinstance(argument, fx.Node) or given.alias_info is None:
                 continue
             base[node] = base.get(argument, argument)
-            if schema.alias_info.is_write and base[node].op == "placeholder":
+            if given.alias_info.is_write and base[node].op == "placeholder":
                 raise InputError(
                     f"{type(cell).__name__}.step changes an argument, the state or a parameter in place "
                     f"({node.target}); return a new tensor instead"
@@ -255,7 +257,7 @@ def _frozen(value: Any, where: str) -> Any:
     """A hashable stand-in that is equal only for equal values."""
     if value is None or isinstance(value, PLAIN):
         return (type(value), value)
-    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, type, torch._ops.OpOverload)):
+    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, type, OpOverload)):
         return value
     if isinstance(value, (tuple, list)):
         return (type(value), tuple(_frozen(item, where) for item in value))

@@ -14,11 +14,11 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
 from carousel.cell import Cell
 from carousel.engine.trace import PLAIN, cell_key, lifted, own_attributes, own_bases
+from carousel.torch_private import MODULE_TABLES, OpOverload
 
 _CODE = attrgetter("__code__")
 _END = object()
@@ -53,7 +53,7 @@ class Watched:
         self.weights: dict[str, Tensor] = lifted(cell)
         modules = list(cell.modules())
         bases = dict.fromkeys(base for module in modules for base in own_bases(type(module)))
-        parts = [module.__dict__[part] for module in modules for part in ("_parameters", "_buffers", "_modules")]
+        parts = [module.__dict__[part] for module in modules for part in MODULE_TABLES]
         held: list[Mapping[str, Any]] = [*(module.__dict__ for module in modules), *parts, *map(vars, bases)]
         self._now = [*(mapping.values() for mapping in held), (_END,)]  # a longer or a shorter one moves the end
         self._then = list(chain.from_iterable(self._now))
@@ -102,4 +102,4 @@ def _is_settled(value: Any) -> bool:
         return all(map(_is_settled, value))
     if isinstance(value, FunctionType):
         return value.__closure__ is None
-    return value is None or isinstance(value, (type, BuiltinFunctionType, torch._ops.OpOverload, *PLAIN))
+    return value is None or isinstance(value, (type, BuiltinFunctionType, OpOverload, *PLAIN))

@@ -104,9 +104,9 @@ def gates(cell: Cell, inputs: Tensor, last: int) -> dict[str, np.ndarray]:
         name -> (last, units), at most T steps; empty for a network without gates.
     """
     import torch
-    from torch.utils import _pytree as pytree
 
     from carousel.loop import scan
+    from carousel.torch_private import pytree
 
     with torch.no_grad():
         state = None

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
 from carousel.cell import Cell, State
@@ -22,6 +21,7 @@ from carousel.learn.finite import check_gradients, check_loss
 from carousel.learn.flat import flat_gradients
 from carousel.learn.learner import Judged, Learner, StepLoss, objective
 from carousel.loop import scan
+from carousel.torch_private import pytree
 
 
 @dataclass(frozen=True)

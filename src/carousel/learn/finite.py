@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
 from carousel.cell import Cell, State
 from carousel.errors import InputError
 from carousel.learn.learner import StepLoss
 from carousel.loop import scan
+from carousel.torch_private import pytree
 
 
 class Diverged(InputError):

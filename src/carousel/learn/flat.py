@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from carousel.torch_private import base, flatten, unflatten
+
 
 def with_gradients(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
     """The parameters that have a gradient, those of one dtype and device together."""
@@ -19,12 +21,12 @@ def with_gradients(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
 
 def whole(parts: Sequence[Tensor]) -> Tensor | None:
     """The flat tensor that consists of these parts in this order; None where there is none."""
-    flat = parts[0]._base
+    flat = base(parts[0])
     if flat is None or flat.dim() != 1:
         return None
     start = 0
     for part in parts:
-        if part._base is not flat or part.storage_offset() != start:
+        if base(part) is not flat or part.storage_offset() != start:
             return None
         start += part.numel()
     return flat if start == flat.numel() else None
@@ -32,8 +34,8 @@ def whole(parts: Sequence[Tensor]) -> Tensor | None:
 
 def flattened(parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """(a new flat tensor with the entries of all, its parts in the shapes of those given)."""
-    flat = torch._C._nn.flatten_dense_tensors(parts)
-    return flat, list(torch._C._nn.unflatten_dense_tensors(flat, parts))
+    flat = flatten(parts)
+    return flat, list(unflatten(flat, parts))
 
 
 @torch.no_grad()

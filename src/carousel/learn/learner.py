@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
 from carousel.cell import Cell, NoiseShapes, State
 from carousel.loop import scan
+from carousel.torch_private import pytree
 
 StepLoss = Callable[[Any, Any], Tensor]
 """(y, target) of one step of one sequence -> scalar. A plain function (no method, no closure) gives the same for the same; it

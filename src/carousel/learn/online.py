@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vjp
 from torch.optim import SGD, Optimizer
-from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
 from carousel.cell import Cell, State, initial_state_of
@@ -23,6 +22,7 @@ from carousel.errors import InputError
 from carousel.learn.finite import Diverged
 from carousel.learn.learner import Learner, StepLoss, objective
 from carousel.loop import scan
+from carousel.torch_private import pytree
 
 Every = Literal["step", "sequence"]
 Parameters = dict[str, Tensor]

@@ -13,6 +13,7 @@ from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 
 from carousel.errors import InputError
 from carousel.learn.flat import flattened, whole, with_gradients
+from carousel.torch_private import add_to_each
 
 
 class GravesRMSprop(Optimizer):
@@ -53,7 +54,7 @@ class GravesRMSprop(Optimizer):
                 m.mul_(decay).add_(g_all, alpha=1 - decay)
                 spread = torch.addcmul(n, m, m, value=-1).add_(group["eps"]).sqrt_()
                 d.mul_(momentum).addcdiv_(g_all, spread, value=-group["lr"])
-                torch._foreach_add_(w, [slot["d"] for slot in slots])
+                add_to_each(w, [slot["d"] for slot in slots])
         return loss
 
 

@@ -25,7 +25,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, State, initial_state_of
 from carousel.cells import FullyRecurrent
@@ -41,6 +40,7 @@ from carousel.learn.online import (
     learns_its_start,
 )
 from carousel.learn.sparsity import colouring, dependences
+from carousel.torch_private import pytree
 
 Approximation = Literal["snap1"]
 

@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from torch.func import functional_call, jacrev
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, State
 from carousel.learn.online import Parameters, entries, with_entries
+from carousel.torch_private import pytree
 
 DRAWS = 20
 """Random places; more than a few, since a rectifier's derivative is zero in half of them."""

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from carousel.cell import Cell, Stack, State
 from carousel.errors import InputError
 from carousel.learn.learner import StepLoss
 from carousel.learn.online import Every, OnlineCell, OnlineRule, OnlineStep, Parameters, learns_its_start
 from carousel.learn.sparsity import colouring, dependences
+from carousel.torch_private import pytree
 
 
 @dataclass(frozen=True)

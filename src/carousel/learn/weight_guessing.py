@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
 from carousel.cell import Cell
 from carousel.errors import InputError
 from carousel.loop import scan
+from carousel.torch_private import pytree
 
 Wrong = Callable[[Any, Batch], Tensor]
 """(outputs (T, B, ...), batch) -> (B,) bool, as `LagTask.wrong`."""

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
 from carousel.batch import Batch
 from carousel.cell import Cell
@@ -32,6 +31,7 @@ from carousel.recipes.lstm1997_growth import add_block, has_stopped_decreasing, 
 from carousel.recipes.recipe import Claim
 from carousel.tasks import EmbeddedReber
 from carousel.tasks.lag import LagTask
+from carousel.torch_private import pytree
 
 PAPER = "Hochreiter & Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997"
 TESTED = 2560  # fresh sequences that a trained network is tested on
