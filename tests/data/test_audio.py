@@ -42,14 +42,66 @@ def test_channels_are_averaged():
     np.testing.assert_allclose(read, [0.375, -0.25], atol=1e-4)
 
 
-def test_the_extensible_format_of_whole_numbers():
-    plain = wav([0.5, -0.5])
-    header, samples = plain[20:36], plain[44:]
-    whole = b"\x01\x00\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
-    form = b"\xfe\xff" + header[2:] + struct.pack("<HHI", 22, 16, 4) + whole
-    chunks = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
-    read, _ = read_wav(b"RIFF" + struct.pack("<I", len(chunks)) + chunks, "here")
-    np.testing.assert_allclose(read, [0.5, -0.5], atol=1e-4)
+WHOLE, FLOAT, A_LAW = 1, 3, 6
+ODD = b"LIST" + struct.pack("<I", 5) + b"INFOx\0"  # a chunk of an odd length is padded
+
+
+def riff(raw, code=WHOLE, width=2, *, extensible=False, before=b"", between=b"", size=None, whole=None, order="<"):
+    """A wav file of one channel, written by hand: chunks before the format and before the sound, and the sizes that are said."""
+    form = struct.pack(f"{order}HHIIHH", 0xFFFE if extensible else code, 1, RATE, RATE * width, width, 8 * width)
+    if extensible:
+        form += struct.pack(f"{order}HHIH", 22, 8 * width, 4, code) + bytes.fromhex("000000001000800000aa00389b71")
+    chunks = b"WAVE" + before + b"fmt " + struct.pack(f"{order}I", len(form)) + form + between
+    chunks += b"data" + struct.pack(f"{order}I", len(raw) if size is None else size) + raw
+    return (b"RIFF" if order == "<" else b"RIFX") + struct.pack(f"{order}I", len(chunks) if whole is None else whole) + chunks
+
+
+SAMPLES = np.array([0.5, -0.5, 0.25, 0.0] * 100)
+RAW = (SAMPLES * 2**15).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize(("dtype", "code"), [("<i2", WHOLE), ("<i4", WHOLE), ("<f4", FLOAT), ("<f8", FLOAT)])
+def test_kinds_of_samples(dtype, code, extensible):
+    kind = np.dtype(dtype)
+    raw = (SAMPLES * (1 if kind.kind == "f" else 2 ** (8 * kind.itemsize - 1))).astype(kind).tobytes()
+    read, rate = read_wav(riff(raw, code, kind.itemsize, extensible=extensible), "here")
+    assert rate == RATE
+    np.testing.assert_array_equal(read, SAMPLES)
+
+
+def test_samples_of_the_telephone_and_the_other_order_of_bytes():
+    read, _ = read_wav(riff(b"\xd5\x55\xaa", A_LAW, 1), "here")  # G.711: the smallest of either sign, the largest
+    np.testing.assert_allclose(read, [2**-12, -(2**-12), 0.984375], atol=1e-6)
+    read, _ = read_wav(riff((SAMPLES * 2**15).astype(">i2").tobytes(), order=">"), "here")
+    np.testing.assert_array_equal(read, SAMPLES)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x80000000, 0x7FFFFFFF - 36, 0x7FFFF000])
+@pytest.mark.parametrize("whole", [0, 36, 0xFFFFFFFF, 0x80000024])
+@pytest.mark.parametrize("chunks", [{}, {"before": ODD}, {"between": ODD}])
+def test_of_an_unfinished_file_all_that_is_there_is_read(size, whole, chunks):
+    read, _ = read_wav(riff(RAW, size=size, whole=whole, **chunks), "here")
+    np.testing.assert_array_equal(read, SAMPLES)
+    read, _ = read_wav(riff(RAW[:-1], size=size, whole=whole, **chunks), "here")  # cut off within a sample
+    np.testing.assert_array_equal(read, SAMPLES[:-1])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_of_an_unfinished_file_in_either_order_of_bytes(order):
+    read, _ = read_wav(riff((SAMPLES * 2**15).astype(f"{order}i2").tobytes(), order=order, size=0, whole=0), "here")
+    np.testing.assert_array_equal(read, SAMPLES)
+
+
+@pytest.mark.parametrize(
+    "chunk", [ODD, b"JUNK" + struct.pack("<I", 8000) + b"fmt data" * 1000, b"bext" + struct.pack("<I", 602) + b"\1" * 602]
+)
+def test_chunks_before_the_format_and_after_the_sound(chunk):
+    for content in (riff(RAW, before=chunk), riff(RAW, between=chunk), riff(RAW) + chunk, riff(RAW, FLOAT, 4, before=chunk)):
+        read, _ = read_wav(content, "here")
+        assert len(read) in (400, 200)
+    read, _ = read_wav(riff(RAW, before=chunk, between=chunk) + chunk, "here")
+    np.testing.assert_array_equal(read, SAMPLES)
 
 
 @pytest.mark.parametrize("frequency", [300, 1000, 2500])
@@ -192,12 +244,18 @@ ARCHIVE = tar({"a/x.wav": GOOD})
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a wav file of whole-number samples (it ends too early)"),
-        (b"ID3 this is an mp3 file, is it not", "not a wav file of whole-number samples (file does not start with RIFF id)"),
-        (GOOD[:20] + b"\x03\x00" + GOOD[22:], "not a wav file of whole-number samples (unknown format: 3); save it as 16-bit PCM"),
-        (GOOD[:-10], "the wav file is cut off: it has 155 of 160 samples"),
+        (b"", "not a wav file that can be read (Format not recognised); save it as 16-bit PCM"),
+        (b"what is this, no wav file at all?", "not a wav file that can be read (Format not recognised); save it as 16-bit PCM"),
+        (GOOD[:20] + b"\x77\x77" + GOOD[22:], "not a wav file that can be read ("),
+        (GOOD[:-10], "the wav file is cut off: it has 310 of 320 bytes of sound"),
+        (riff(RAW[:-10], size=len(RAW), whole=0), "the wav file is cut off: it has 790 of 800 bytes of sound"),
         (wav(np.zeros((0, 1))), "the wav file holds no sound"),
-        (GOOD[:24] + bytes(4) + GOOD[28:], "16 bit at 0 Hz"),
+        (riff(b"", whole=0), "the wav file holds no sound"),
+        (riff(b"", whole=len(riff(b"", before=ODD)) - 8) + ODD, "the wav file holds no sound"),
+        (GOOD[:24] + bytes(4) + GOOD[28:], "not a wav file that can be read ("),
+        (riff(np.array([0, np.nan], "<f4").tobytes(), FLOAT, 4), "sample 2: expected finite numbers, got nan"),
+        (riff(np.array([0, 1, -np.inf], "<f4").tobytes(), FLOAT, 4), "sample 3: expected finite numbers, got -inf"),
+        (riff(np.array([1e300], "<f8").tobytes(), FLOAT, 8), "sample 1: expected finite numbers, got 1e+300"),
     ],
 )
 def test_a_wav_that_is_none_is_one_line(tmp_path, content, message):
@@ -224,7 +282,7 @@ def test_no_recordings_and_no_tar_file(tmp_path):
 
 @whatever
 @given(
-    content=broken(GOOD),
+    content=broken(GOOD, riff(RAW[:100], before=ODD, size=0, whole=0), riff(RAW[:100], FLOAT, 4, extensible=True)),
     archive=broken(ARCHIVE[:1800], gzip.compress(ARCHIVE)),
     rate=st.integers(0, 99),
 )

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import tarfile
-import wave
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +28,10 @@ from carousel.errors import InputError
 
 FLOOR = 1e-10
 """Added to an energy before its logarithm; a full-scale sine has 1/4."""
+
+ENDLESS = 0x7FFF0000
+"""Bytes of sound from which on a size that a wav file does not have stands for an unknown one: programs that write into a
+pipe give 0xFFFFFFFF, 0x80000000, or a little less than 0x7FFFFFFF."""
 
 
 @dataclass(frozen=True)
@@ -99,28 +103,44 @@ def compiled(pattern: str, option: str, groups: int = 0) -> re.Pattern[str]:
 
 
 def read_wav(content: bytes, place: str) -> tuple[np.ndarray, int]:
-    """(samples (n,) in -1..1, channels averaged; sample rate in Hz) of a wav file of 8, 16, 24 or 32 bit whole numbers."""
+    """(samples (n,), whole numbers as -1..1, channels averaged; sample rate in Hz) of a wav file of any kind of samples.
+
+    Of an unfinished file, or one written into a pipe, whose header does not know how long it is, all that is there is read.
+    """
+    import soundfile
+
     try:
-        with wave.open(io.BytesIO(_plain_header(content))) as file:
-            channels, width, rate, n = file.getnchannels(), file.getsampwidth(), file.getframerate(), file.getnframes()
-            frames = file.readframes(n)
-    except (wave.Error, EOFError, RuntimeError, MemoryError, OverflowError) as error:
-        reason = str(error) or "it ends too early"
-        raise InputError(f"{place}: not a wav file of whole-number samples ({reason}); save it as 16-bit PCM") from None
-    if rate < 1 or not 1 <= width <= 4:
-        raise InputError(f"{place}: not a wav file that can be read: {8 * width} bit at {rate} Hz; save it as 16-bit PCM")
-    if len(frames) != n * channels * width:
-        raise InputError(f"{place}: the wav file is cut off: it has {len(frames) // (channels * width):,} of {n:,} samples")
-    if n == 0:
+        frames, rate = soundfile.read(io.BytesIO(_sized(content, place)), dtype="float64", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".")
+        raise InputError(f"{place}: not a wav file that can be read ({reason}); save it as 16-bit PCM") from None
+    if not len(frames):
         raise InputError(f"{place}: the wav file holds no sound")
-    raw = np.frombuffer(frames, np.uint8).reshape(-1, width)
-    if width == 1:  # the only one without a sign
-        values = raw[:, 0].astype(np.float64) - 128
-    else:
-        wide = np.zeros((len(raw), 4), np.uint8)
-        wide[:, 4 - width :] = raw
-        values = (wide.view("<i4")[:, 0] >> (8 * (4 - width))).astype(np.float64)
-    return values.reshape(n, channels).mean(axis=1) / 2 ** (8 * width - 1), rate
+    # Their squares are summed.
+    wrong = ~(np.abs(frames) < 1e100).all(axis=1)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise InputError(f"{place}: sample {at + 1}: expected finite numbers, got {frames[at].max():g}")
+    return frames.mean(axis=1), rate
+
+
+def _sized(content: bytes, place: str) -> bytes:
+    """The wav file with the size of its sound as it is, where whoever wrote it did not know; one that was cut off is refused."""
+    if content[:4] not in (b"RIFF", b"RIFX"):
+        return content
+    order, at = (">" if content[:4] == b"RIFX" else "<"), 12
+    while at + 8 <= len(content):
+        size, there = struct.unpack_from(f"{order}I", content, at + 4)[0], len(content) - at - 8
+        if content[at : at + 4] != b"data":
+            at += 8 + size + size % 2
+            continue
+        finished = struct.unpack_from(f"{order}I", content, 4)[0] == len(content) - 8
+        if (size > there and size >= ENDLESS) or (size == 0 and not finished):
+            return content[: at + 4] + struct.pack(f"{order}I", there) + content[at + 8 :]
+        if size > there:
+            raise InputError(f"{place}: the wav file is cut off: it has {there:,} of {size:,} bytes of sound")
+        break
+    return content
 
 
 def log_mel(samples: np.ndarray, rate: int, how: LogMel, place: str = "recordings") -> np.ndarray:
@@ -241,11 +261,3 @@ def _label(name: str, pattern: re.Pattern[str] | None, place: str) -> str | None
     if found is None or not found[1]:
         raise InputError(f"{place}: --label-pattern {shortened(pattern.pattern)} finds no label in the name {shortened(file.name)}")
     return found[1]
-
-
-def _plain_header(content: bytes) -> bytes:
-    """The file with its format said the short way, where it is the extensible one (0xFFFE) of whole numbers."""
-    at = content.find(b"fmt ", 12, 4096) + 8
-    if at < 8 or content[at : at + 2] != b"\xfe\xff" or content[at + 24 : at + 26] != b"\x01\x00":
-        return content
-    return content[:at] + b"\x01\x00" + content[at + 2 :]
