@@ -87,3 +87,7 @@ def test_a_strict_type_checker_passes_a_program_and_finds_its_mistakes(tmp_path:
 
 def test_the_program_runs() -> None:
     exec(compile(PROGRAM, "program.py", "exec"), {})
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {carousel.__version__}\n" in (ROOT / "CITATION.cff").read_text()
