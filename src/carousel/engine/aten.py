@@ -1,4 +1,4 @@
-"""What each ATen operation is in the kinds of ir.py.
+"""What each ATen operation is in the kinds of the table (kinds/).
 
 One function an operation, ``(b, out, *args, **kwargs) -> Value or tuple of Values``: `b` is the
 builder, `out` what PyTorch returned (for shapes and dtypes), args and kwargs those of the call with
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from carousel.engine.build import Builder
 from carousel.engine.ir import SHARED, Input, Value
+from carousel.engine.kinds import ELEMENTWISE
 from carousel.torch_private import OpOverload, overload_name
 
 
@@ -278,7 +279,7 @@ def _bitwise(kind: str) -> Callable[..., Value]:
 
 def _clamp(b: Builder, out: Tensor, x: Value, low: Input | None = None, high: Input | None = None) -> Value:
     x = _cast_to(b, x, out.dtype)
-    # maximum and minimum with a literal have clamp's gradient (adjoint.py); with a tensor they have not,
+    # maximum and minimum with a literal have clamp's gradient (kinds/); with a tensor they have not,
     # so the bound's own gradient is cut where the choice is made by `where`.
     for kind, bound in (("maximum", low), ("minimum", high)):
         if bound is None:
@@ -647,19 +648,11 @@ def _index_add(b: Builder, out: Tensor, x: Value, axis: int, index: Value, sourc
     return b.emit("add", x, b.emit("index_add", flat, source, shape=x.shape, axis=axis))
 
 
-_SAME_NAME = "neg abs exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid relu sin cos erf floor".split()
-
 CONVERSIONS: dict[str, Callable[..., Any]] = {
-    **{name: _unary(name) for name in _SAME_NAME},
-    "sign": _unary("sign"),
+    **{name: (_unary, _binary)[row.arity - 1](name) for name, row in ELEMENTWISE.items() if row.arity in (1, 2)},
     "sgn": _unary("sign"),
-    "add": _binary("add"),
-    "sub": _binary("sub"),
     "rsub": _rsub,
-    "mul": _binary("mul"),
     "div": _div,
-    "maximum": _binary("maximum"),
-    "minimum": _binary("minimum"),
     "max.other": _binary("maximum"),
     "min.other": _binary("minimum"),
     "pow": _pow,
@@ -753,6 +746,6 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
 
 
 def conversion(operation: OpOverload) -> Callable[..., Any] | None:
-    """How an operation is said in the kinds of ir.py; None where it cannot be."""
+    """How an operation is written in the table's kinds; None where it cannot be."""
     name = operation.overloadpacket.__name__
     return CONVERSIONS.get(f"{name}.{overload_name(operation)}", CONVERSIONS.get(name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from carousel.engine.ir import BINARY, COMPARISONS, SHARED, UNARY, Graph, Input, Op, Value
+from carousel.engine.ir import SHARED, Graph, Input, Op, Value
+from carousel.engine.kinds import KINDS
 
 
 class Builder:
@@ -68,15 +68,20 @@ class Builder:
 
         Inputs of elementwise kinds may differ in rank: axes are added in front, as in PyTorch.
         """
-        if kind in UNARY or kind in BINARY or kind == "where":
+        row = KINDS[kind]
+        if row.form == "elementwise":
             inputs = self._aligned(inputs)
             simpler = self._simplified(kind, inputs)
             if simpler is not None:
                 return simpler
-        shape = _shape(kind, inputs, attributes) if shape is None else tuple(shape)
-        dtype = _dtype(kind, inputs) if dtype is None else dtype
+        if shape is None:
+            assert row.shape is not None, f"the shape of {kind} must be given"
+            shape = row.shape([value.shape for value in inputs if isinstance(value, Value)], attributes)
+        shape = tuple(shape)
+        if dtype is None:
+            dtype = row.dtype or next(value for value in inputs[row.typed_by :] if isinstance(value, Value)).dtype
         first = inputs[0]
-        if isinstance(first, Value) and (first.shape, first.dtype) == (shape, dtype) and _does_nothing(kind, first, attributes):
+        if isinstance(first, Value) and (first.shape, first.dtype) == (shape, dtype) and row.idle(attributes, len(shape)):
             return first
         if kind == "reshape" and isinstance(first, Value):
             first = self._before_reshape(first)
@@ -185,57 +190,3 @@ class Builder:
 def _identity(kind: str, inputs: tuple[Input, ...], attributes: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
     named = tuple(item.name if isinstance(item, Value) else (type(item), repr(item)) for item in inputs)
     return kind, named, tuple(sorted(attributes.items())), shape, dtype
-
-
-def _does_nothing(kind: str, x: Value, attributes: Any) -> bool:
-    """Whether an operation whose output is shaped like its input x is x itself."""
-    if kind == "permute":
-        return attributes["axes"] == tuple(range(len(x.shape)))
-    return kind in ("reshape", "expand", "cast", "slice", "pad") or (kind in ("sum", "max", "min") and not attributes["axes"])
-
-
-def _dtype(kind: str, inputs: tuple[Input, ...]) -> torch.dtype:
-    values = [value for value in inputs if isinstance(value, Value)]
-    if kind in COMPARISONS or kind == "logical_not":
-        return torch.bool
-    if kind in ("argmax", "argmin", "argsort"):
-        return torch.int64
-    if kind == "where":
-        chosen = [value for value in inputs[1:] if isinstance(value, Value)]
-        return chosen[0].dtype
-    if kind in ("index_add", "scatter_add"):
-        return values[1].dtype
-    return values[0].dtype
-
-
-def _shape(kind: str, inputs: tuple[Input, ...], attributes: Any) -> tuple[int, ...]:
-    """The output's shape, where it follows from the inputs and the attributes."""
-    shapes = [value.shape for value in inputs if isinstance(value, Value)]
-    if kind in UNARY or kind in BINARY or kind == "where":
-        return tuple(torch.broadcast_shapes(*shapes))
-    if kind in ("cast", "flip", "cumsum", "argsort"):
-        return shapes[0]
-    if kind in ("sum", "max", "min"):
-        return tuple(size for axis, size in enumerate(shapes[0]) if axis not in attributes["axes"])
-    if kind in ("argmax", "argmin"):
-        return tuple(size for axis, size in enumerate(shapes[0]) if axis != attributes["axis"])
-    if kind == "matvec":
-        return (shapes[0][1 if attributes["transposed"] else 0],)
-    if kind == "matmul":
-        return (shapes[0][0], shapes[1][1])
-    if kind == "outer":
-        return (*shapes[0], *shapes[1])
-    if kind == "permute":
-        return tuple(shapes[0][axis] for axis in attributes["axes"])
-    if kind == "gather":
-        return shapes[1]
-    size, axis = list(shapes[0]), attributes["axis"]
-    if kind == "slice":
-        size[axis] = max(0, math.ceil((attributes["stop"] - attributes["start"]) / attributes["step"]))
-    elif kind == "cat":
-        size[axis] = sum(shape[axis] for shape in shapes)
-    elif kind == "index_select":
-        size[axis] = shapes[1][0]
-    else:
-        raise AssertionError(f"the shape of {kind} must be given")
-    return tuple(size)

@@ -1,7 +1,7 @@
 """Capture a cell's step, run once for one sequence on tensors without data, as a `Graph`.
 
 PyTorch's own operations are watched as they are dispatched, after `functionalize` has turned
-changes in place into new values; each is said in the kinds of ir.py at once (aten.py), so nothing
+changes in place into new values; each is written in the table's kinds at once (aten.py), so nothing
 is traced that the lowerings do not know. Operations on nothing but constants are computed here.
 """
 
@@ -51,7 +51,7 @@ def capture(
             batch axis; only shapes and dtypes are looked at.
 
     Raises:
-        UnsupportedStep: an operation that ir.py has no kind for.
+        UnsupportedStep: an operation that no kind of the table can express.
     """
     builder = Builder()
     weights = lifted(cell)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from carousel.engine.ir import SHARED, STEP, Carry, Loop, Op, Value
+from carousel.engine.kinds import KINDS
 from carousel.engine.totals import Total
 
 
@@ -51,8 +52,6 @@ Stage = Batched | Shift | Recurrence
 
 NARROW = 16
 """Inputs or outputs of a product up to which a loop makes it itself, step by step."""
-
-_VIEWS = frozenset({"reshape", "permute", "expand", "slice", "flip", "cat", "pad"})
 
 
 def live(ops: Sequence[Op], carries: Sequence[Carry], wanted: Iterable[Value]) -> tuple[list[Op], list[Carry]]:
@@ -176,7 +175,7 @@ def _sink(groups: list[_Group], kept: set[Value], lead: Mapping[Value, int]) -> 
             readers = [m for m, values in enumerate(_readers(groups)) if op.output in values]
             if len(readers) != 1 or not groups[readers[0]].cyclic or op.output in products or op.output in shifted:
                 continue
-            if op.output in kept and op.kind in _VIEWS:
+            if op.output in kept and KINDS[op.kind].moves:
                 continue
             if (
                 op.kind == "add"
@@ -225,7 +224,7 @@ def _return_views(groups: list[_Group], n: int, absorbed: list[Op]) -> None:
     following = next((group for group in groups[n + 1 :] if not group.cyclic), None)
     for op in reversed(absorbed):
         read_inside = any(op.output in other.values for other in groups[n].ops)
-        if op.kind in _VIEWS and op.kind != "cat" and not read_inside and following is not None:
+        if KINDS[op.kind].moves and op.kind != "cat" and not read_inside and following is not None:
             groups[n].ops.remove(op)
             following.ops.insert(0, op)
 

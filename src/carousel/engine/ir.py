@@ -1,7 +1,7 @@
 """The intermediate representation: a step of one sequence as a list of plain operations, and a loop over it.
 
-A `Graph` is a cell's step, written in about seventy kinds of operation (`KINDS`); the adjoint of a
-graph is written in the same kinds. `Loop` is what remains of it once everything that is in no
+A `Graph` is a cell's step, written in the kinds of operation that the table has (kinds/); the adjoint of
+a graph is written in the same kinds. `Loop` is what remains of it once everything that is in no
 cycle has been moved out: the contract between the plan (distribute.py) and the lowerings that run
 a loop (reference.py: PyTorch, step by step; native/: machine code).
 
@@ -20,46 +20,6 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-
-UNARY = frozenset(
-    "neg abs sign exp expm1 log log1p sqrt rsqrt reciprocal tanh sigmoid softplus relu sin cos erf floor logical_not".split()
-)
-"""Elementwise kinds of one input. softplus(x) is x where x > 20, else log1p(exp(x)), as in PyTorch."""
-
-COMPARISONS = frozenset("eq ne lt le gt ge logical_and logical_or".split())
-"""Elementwise kinds of two inputs that give bool."""
-
-BINARY = COMPARISONS | frozenset("add sub mul div pow maximum minimum".split())
-"""Elementwise kinds of two inputs."""
-
-KINDS = {
-    **dict.fromkeys(UNARY, "(x) elementwise"),
-    **dict.fromkeys(BINARY, "(a, b) elementwise; an axis of size 1 is broadcast"),
-    "where": "(condition, a, b) elementwise, broadcast likewise",
-    "cast": "(x) to output.dtype",
-    "sum": "(x), axes: tuple; the summed axes are dropped from the shape",
-    "max": "(x), axes: tuple; likewise",
-    "min": "(x), axes: tuple; likewise",
-    "argmax": "(x), axis; int64, the first of equals; axis dropped",
-    "argmin": "(x), axis; likewise",
-    "matvec": "(W, x), transposed: bool; W (m, k) is shared by all rows; W x, or W^T x where transposed",
-    "matmul": "(a, b); (m, k) (k, n) -> (m, n); either or both depend on the row",
-    "outer": "(a, b); (m,) (n,) -> (m, n)",
-    "reshape": "(x) to output.shape, row-major",
-    "permute": "(x), axes: output axis i is input axis axes[i]",
-    "expand": "(x) to output.shape of the same rank; axes of size 1 are repeated",
-    "slice": "(x), axis, start, stop, step: x[start:stop:step] along axis, 0 <= start, step >= 1",
-    "pad": "(x), axis, start, step: zeros with x at start, start + step, ... along axis (the adjoint of slice)",
-    "cat": "(x, ...), axis",
-    "flip": "(x), axes",
-    "cumsum": "(x), axis",
-    "argsort": "(x), axis, descending: int64 indices that sort x along axis, equals in their order (sort is this and a gather)",
-    "index_select": "(x, index), axis: x.index_select(axis, index); index (k,) int64",
-    "index_add": "(index, source), axis: zeros of output.shape with source added along axis at index (its adjoint)",
-    "gather": "(x, index), axis: torch.gather",
-    "scatter_add": "(index, source), axis: zeros of output.shape with source added at index (the adjoint of gather)",
-}
-"""Every kind of operation: (inputs), attributes, meaning. There are no others."""
 
 
 @dataclass(frozen=True, eq=False)  # a value equals itself only: values are looked up at every call of a plan

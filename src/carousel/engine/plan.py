@@ -16,15 +16,9 @@ from torch import Tensor
 from carousel.engine.adjoint import adjoint, differentiable
 from carousel.engine.build import Builder
 from carousel.engine.distribute import Batched, Recurrence, Stage, distribute, live
-from carousel.engine.ir import ROW, SHARED, STEP, UNARY, Carry, Graph, Op, Value
+from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Op, Value
+from carousel.engine.kinds import KINDS
 from carousel.engine.totals import Total, summed
-
-_CHEAP = (
-    (UNARY - {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "erf"})
-    | {"add", "sub", "mul", "div", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "where"}
-    | {"cast", "reshape", "permute", "expand", "slice", "pad", "cat", "flip"}
-)
-"""What backward computes again instead of keeping it: arithmetic and views, not products, reductions and transcendental results."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +204,9 @@ def _needed(
         if value in carried:
             kept_carries.append(carried[value])
             pending.append(carried[value].after)
-        elif value in graph.state or (value in forward and (value in graph.outputs or (op is not None and op.kind not in _CHEAP))):
+        elif value in graph.state or (
+            value in forward and (value in graph.outputs or (op is not None and not KINDS[op.kind].is_cheap))
+        ):
             saved.add(value)
         elif op is not None and (value in forward or b.lead[value] == STEP or op not in graph.ops):
             chosen.add(value)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from carousel.engine.build import Builder
 from carousel.engine.ir import SHARED, STEP, Op, Value
+from carousel.engine.kinds import KINDS
 from carousel.engine.packing import Packing
 
 
@@ -62,13 +63,12 @@ def _total(b: Builder, totals: list[Total], total: Total) -> Value:
 def _is_linear(b: Builder, op: Op) -> bool:
     """Whether the sum of the outputs is the operation on the sums of its inputs."""
     varying = [value for value in op.values if b.lead[value] == STEP]
-    if op.kind in ("neg", "sum", "reshape", "permute", "expand", "slice", "pad", "flip", "cumsum"):
-        return True
-    if op.kind in ("add", "sub", "cat"):
-        return len(varying) == len(op.inputs)
-    if op.kind == "mul":
+    row = KINDS[op.kind]
+    if row.linear == "factor":
         return len(varying) == 1 and all(b.lead[value] in (SHARED, STEP) for value in op.values)
-    return op.kind == "div" and len(op.values) == 1 and op.inputs[0] == varying[0]
+    if row.linear == "dividend":
+        return len(op.values) == 1 and op.inputs[0] == varying[0]
+    return (row.linear == "inputs" or row.moves) and len(varying) == len(op.inputs)
 
 
 def _outer_factors(b: Builder, op: Op) -> tuple[Value, Value] | None:

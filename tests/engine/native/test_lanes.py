@@ -10,9 +10,9 @@ import torch
 
 import carousel
 from carousel.cells import FullyRecurrent
-from carousel.engine.ir import KINDS, Carry, Loop, Op, Value
+from carousel.engine.ir import Carry, Loop, Op, Value
+from carousel.engine.kinds import ELEMENTWISE, KINDS
 from carousel.engine.native import compile_loop, lanes
-from carousel.engine.native.plan import REDUCTIONS
 
 OF_THEIR_OWN = {"argmax", "argmin", "argsort", "gather", "scatter_add"}
 """Kinds that look at places which differ from row to row."""
@@ -49,8 +49,9 @@ def test_every_other_kind_has_them() -> None:
     import inspect
 
     source = inspect.getsource(lanes)
-    known = lanes.UNARY | lanes.BINARY | lanes.AXES | REDUCTIONS
-    assert {kind for kind in KINDS if kind not in known and f'"{kind}"' not in source} == OF_THEIR_OWN
+    assert {
+        kind for kind, row in KINDS.items() if kind not in ELEMENTWISE and not row.lanes and f'"{kind}"' not in source
+    } == OF_THEIR_OWN
 
 
 def test_taken_for_many_rows_of_a_small_network_only() -> None:

@@ -200,9 +200,10 @@ def uninitialised(size: int) -> np.ndarray:
 
 @cache
 def _sources() -> str:
-    """A digest of this package's own code, which the machine code depends on."""
+    """A digest of the code that writes the machine code: this package and the table of operations."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("*.py"), *here.with_name("kinds").glob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

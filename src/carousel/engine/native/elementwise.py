@@ -6,22 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from carousel.engine.ir import COMPARISONS, Input, Op, Value
-from carousel.engine.native import math
+from carousel.engine.ir import Input, Op, Value
+from carousel.engine.kinds import KINDS
 from carousel.engine.native.text import TYPES, Vectors
 from carousel.errors import InputError
-
-PREDICATES = {
-    "eq": ("oeq", "eq"),
-    "ne": ("une", "ne"),
-    "lt": ("olt", "slt"),
-    "le": ("ole", "sle"),
-    "gt": ("ogt", "sgt"),
-    "ge": ("oge", "sge"),
-}
-"""Of comparisons: (on floats, on integers)."""
-
-ARITHMETIC = {"add": ("fadd", "add"), "sub": ("fsub", "sub"), "mul": ("fmul", "mul"), "div": ("fdiv", None)}
 
 
 def apply(v: Vectors, op: Op, arguments: list[str], functions: Callable[[str, Vectors], str]) -> str:
@@ -29,37 +17,21 @@ def apply(v: Vectors, op: Op, arguments: list[str], functions: Callable[[str, Ve
 
     `functions` gives the name of an elementary function on such vectors.
     """
-    kind, floating = op.kind, v.kind in ("float", "double")
-    if kind in PREDICATES:
-        return v.compare(PREDICATES[kind][0 if floating else 1], *arguments)
-    if kind == "where":
-        return v.select(arguments[0], arguments[1], arguments[2])
-    if kind == "copy":
+    if op.kind == "copy":
         return arguments[0]
-    if kind in ("logical_and", "logical_or", "logical_not"):
-        truths = [_truth(v, argument) for argument in arguments]
-        b = v.to("i1")
-        return b.op(kind.removeprefix("logical_"), *truths) if len(truths) == 2 else b.op("xor", truths[0], b.constant(True))
-    if kind == "pow" and isinstance(op.inputs[1], int | float):
+    row, floating = KINDS[op.kind], v.kind in ("float", "double")
+    if op.kind == "pow" and isinstance(op.inputs[1], int | float):
         power = _small_power(v, arguments[0], float(op.inputs[1])) if floating else None
         if power is not None:
             return power
-    if kind in math.FUNCTIONS and floating:
-        return v.text.new(f"call {v.type} {functions(kind, v)}({', '.join(f'{v.type} {argument}' for argument in arguments)})")
-    if kind in ARITHMETIC and (name := ARITHMETIC[kind][0 if floating else 1]):
-        return v.op(name, *arguments)
-    if kind in ("maximum", "minimum"):
-        return v.call(kind if floating else {"maximum": "smax", "minimum": "smin"}[kind], *arguments)
-    rule = FLOATING.get(kind) if floating else WHOLE.get(kind)
+    if row.function and floating:
+        return v.text.new(f"call {v.type} {functions(op.kind, v)}({', '.join(f'{v.type} {argument}' for argument in arguments)})")
+    rule = row.native if floating else row.whole
     if rule is None:
-        raise InputError(f'native: no lowering for {kind!r} on {op.output.dtype} of {op.line or "this step"}; use backend="eager"')
+        raise InputError(
+            f'native: no lowering for {op.kind!r} on {op.output.dtype} of {op.line or "this step"}; use backend="eager"'
+        )
     return rule(v, *arguments)
-
-
-def _truth(v: Vectors, x: str) -> str:
-    if v.kind == "i1":
-        return x
-    return v.compare("une" if v.kind in ("float", "double") else "ne", x, v.constant(0))
 
 
 def _small_power(v: Vectors, x: str, power: float) -> str | None:
@@ -79,43 +51,13 @@ def _small_power(v: Vectors, x: str, power: float) -> str | None:
     return None
 
 
-def _sign(v: Vectors, x: str) -> str:
-    zero = v.constant(0.0)
-    up = v.select(v.compare("ogt", x, zero), v.constant(1.0), zero)
-    return v.select(v.compare("olt", x, zero), v.constant(-1.0), up)
-
-
-def _relu(v: Vectors, x: str) -> str:
-    return v.select(v.compare("olt", x, v.constant(0.0)), v.constant(0.0), x)  # NaN stays NaN
-
-
-FLOATING: dict[str, Callable[..., str]] = {
-    "neg": lambda v, x: v.neg(x),
-    "abs": lambda v, x: v.call("fabs", x),
-    "sqrt": lambda v, x: v.call("sqrt", x),
-    "rsqrt": lambda v, x: v.div(v.constant(1.0), v.call("sqrt", x)),
-    "reciprocal": lambda v, x: v.div(v.constant(1.0), x),
-    "floor": lambda v, x: v.call("floor", x),
-    "sign": _sign,
-    "relu": _relu,
-}
-
-WHOLE: dict[str, Callable[..., str]] = {
-    "neg": lambda v, x: v.op("sub", v.constant(0), x),
-    "abs": lambda v, x: v.call("smax", x, v.op("sub", v.constant(0), x)),
-    "sign": lambda v, x: v.call("smax", v.call("smin", x, v.constant(1)), v.constant(-1)),
-    "relu": lambda v, x: v.call("smax", x, v.constant(0)),
-    "floor": lambda v, x: x,
-}
-
-
 def cast(v: Vectors, x: str, kind: str) -> str:
     """Vectors of another element type, by C's rules."""
     floating, to_floating = v.kind in ("float", "double"), kind in ("float", "double")
     if v.kind == kind:
         return x
     if kind == "i1":
-        return _truth(v, x)
+        return v.truth(x)
     if floating and to_floating:
         return v.cast("fpext" if kind == "double" else "fptrunc", x, kind)
     if floating:  # NaN and what is too large must not be undefined
@@ -132,9 +74,8 @@ def computing_dtype(op: Op) -> torch.dtype:
     """The element type an operation computes in; its literals take it."""
     if op.kind == "where":
         return op.output.dtype
-    if op.kind in COMPARISONS or op.kind == "logical_not":
-        return op.values[0].dtype
-    return op.output.dtype
+    compared = op.kind != "copy" and KINDS[op.kind].dtype is torch.bool
+    return op.values[0].dtype if compared else op.output.dtype
 
 
 def argument_dtype(op: Op, position: int, given: Input) -> torch.dtype:

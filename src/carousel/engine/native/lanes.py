@@ -14,7 +14,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from carousel.engine.ir import BINARY, UNARY, Carry, Input, Loop, Op, Value
+from carousel.engine.ir import Carry, Input, Loop, Op, Value
+from carousel.engine.kinds import KINDS
 from carousel.engine.native.blocks import Blocks
 
 LARGEST = 192 * 2**10
@@ -28,9 +29,6 @@ MOVED = 1.5
 
 WORTH = 0.9
 """Of what rows cost one after the other, so much at most must be left: the estimate is rough."""
-
-AXES = frozenset({"sum", "max", "min", "slice", "pad", "cat", "flip", "cumsum"})
-"""Kinds that do along the same axes what they did."""
 
 
 def pays(loop: Loop, rows: int, width: int) -> bool:
@@ -119,10 +117,10 @@ class _InLanes:
 
     def _rewritten(self, op: Op) -> Value | None:
         shape = (*op.output.shape, self.L)
-        if op.kind in UNARY | BINARY | {"where", "cast"}:
+        if KINDS[op.kind].form == "elementwise":
             inputs = tuple(self._column(given) if isinstance(given, Value) else given for given in op.inputs)
             return self._emit(op.kind, inputs, shape, op, **op.attributes)
-        if op.kind in AXES:
+        if KINDS[op.kind].lanes:
             return self._emit(op.kind, tuple(self._spread(value) for value in op.values), shape, op, **op.attributes)
         if op.kind in ("reshape", "expand"):
             return self._emit(op.kind, (self.wide[op.values[0]],), shape, op)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from carousel.engine.kinds import ELEMENTWISE
 from carousel.engine.native.text import Text, Vectors
 
 LOG2E, LN2 = 1.4426950408889634, 0.6931471805599453
@@ -262,19 +263,19 @@ def _softplus_double(v: Vectors, x: str) -> str:
     return v.select(v.compare("ogt", x, v.constant(20.0)), x, value)
 
 
-FUNCTIONS = [*FLOAT, *ORDINARY, "erf"]
+DOUBLE: dict[str, Callable[..., str]] = {"sigmoid": _sigmoid_double, "softplus": _softplus_double}
+"""The functions that the C library lacks, in float64."""
 
 
 def function(name: str, kind: str, lanes: int) -> tuple[str, str]:
     """(name, definition) of elementary function `name` on <lanes x kind>."""
     text = Text()
     v = Vectors(text, kind, lanes)
-    arguments = ["%x", "%y"] if name == "pow" else ["%x"]
+    arguments = ["%x", "%y"][: ELEMENTWISE[name].arity]
     inline = "alwaysinline"
     if kind == "double":
         inline = "noinline"
-        special = {"sigmoid": _sigmoid_double, "softplus": _softplus_double}
-        value = special[name](v, "%x") if name in special else v.lanewise(name, *arguments)
+        value = DOUBLE[name](v, *arguments) if name in DOUBLE else v.lanewise(name, *arguments)
     elif name in FLOAT:
         value = FLOAT[name](v, *arguments)
     elif name in ORDINARY:
@@ -298,7 +299,7 @@ def function(name: str, kind: str, lanes: int) -> tuple[str, str]:
 def c_declarations() -> list[str]:
     """The C library's functions that `function` may call."""
     lines = []
-    for name in ("exp", "expm1", "log", "log1p", "tanh", "pow", "sin", "cos", "erf"):
-        for kind, suffix in (("double", ""), ("float", "f")):
-            lines.append(f"declare {kind} @{name}{suffix}({', '.join([kind] * (2 if name == 'pow' else 1))}) nounwind memory(none)")
+    for name, row in ELEMENTWISE.items():
+        for kind, suffix in (("double", ""), ("float", "f")) if row.function and name not in DOUBLE else ():
+            lines.append(f"declare {kind} @{name}{suffix}({', '.join([kind] * row.arity)}) nounwind memory(none)")
     return lines

@@ -15,7 +15,7 @@ from math import prod
 from carousel.engine.ir import Op, Value
 from carousel.engine.native import elementwise
 from carousel.engine.native.place import Place
-from carousel.engine.native.plan import ELEMENTWISE, Unit
+from carousel.engine.native.plan import FORMS, Unit
 from carousel.engine.native.routine import Routine
 from carousel.engine.native.text import Number, Vectors
 
@@ -41,11 +41,13 @@ class Nest:
         self.routine, self.text, self.unit = routine, routine.text, unit
         assert unit.shape is not None
         self.shape = unit.shape
-        self.inside = {op.output for op in unit.ops if op.kind in ELEMENTWISE}
+        self.inside = {op.output for op in unit.ops if FORMS[op.kind] == "elementwise"}
         self.reads = {value: routine.place(value) for value in self._outside()}
-        self.stores = [(op.output, place) for op in unit.ops if op.kind in ELEMENTWISE for place in routine.stores(op.output)]
-        self.sums = [(op.output, place) for op in unit.ops if op.kind in ELEMENTWISE for place in routine.sums(op.output)]
-        self.reductions = [Reduction(op, self._kept(op)) for op in unit.ops if op.kind not in ELEMENTWISE]
+        self.stores = [
+            (op.output, place) for op in unit.ops if FORMS[op.kind] == "elementwise" for place in routine.stores(op.output)
+        ]
+        self.sums = [(op.output, place) for op in unit.ops if FORMS[op.kind] == "elementwise" for place in routine.sums(op.output)]
+        self.reductions = [Reduction(op, self._kept(op)) for op in unit.ops if FORMS[op.kind] != "elementwise"]
         wide = any(value.dtype.itemsize == 8 for op in unit.ops for value in (*op.values, op.output))
         self.lanes = routine.width // 2 if wide else routine.width
         self._join_axes()
@@ -191,7 +193,7 @@ class Nest:
             if op.kind == "cast":
                 v = Vectors(self.text, elementwise.llvm_type(op.values[0].dtype, op), lanes)
                 values[op.output] = elementwise.cast(v, arguments[0], elementwise.llvm_type(op.output.dtype, op))
-            elif op.kind in ELEMENTWISE:
+            elif FORMS[op.kind] == "elementwise":
                 v = Vectors(self.text, elementwise.llvm_type(elementwise.computing_dtype(op), op), lanes)
                 values[op.output] = elementwise.apply(v, op, arguments, self.routine.function)
             else:

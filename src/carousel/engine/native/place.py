@@ -9,9 +9,6 @@ from typing import Any
 
 import torch
 
-VIEWS = frozenset({"slice", "permute", "expand", "flip", "reshape"})
-"""The kinds of operation that need no code."""
-
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Row-major strides, in elements."""

@@ -14,19 +14,13 @@ from math import prod
 
 import torch
 
-from carousel.engine.ir import BINARY, UNARY, Loop, Op, Value
-from carousel.engine.native.place import VIEWS, Place
+from carousel.engine.ir import Loop, Op, Value
+from carousel.engine.kinds import KINDS
+from carousel.engine.native.place import Place
 from carousel.errors import InputError
 
-ELEMENTWISE = UNARY | BINARY | {"where", "cast", "copy"}
-"""`copy` is the lowering's own: its output is its input, in a place of its own."""
-
-REDUCTIONS = frozenset({"sum", "max", "min"})
-
-SINGLE = frozenset(
-    {"matvec", "matmul", "pad", "argmax", "argmin", "cumsum", "argsort", "index_select", "index_add", "gather", "scatter_add"}
-)
-"""Kinds that are a unit of their own."""
+FORMS: dict[str, str] = {"copy": "elementwise", **{name: row.form for name, row in KINDS.items()}}
+"""How each kind is run; `copy` is the lowering's own: its output is its input, in a place of its own."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,10 @@ class Plan:
         return self._ops
 
     def _rewrite(self, op: Op) -> None:
-        if op.kind in VIEWS:
+        form = FORMS.get(op.kind)
+        if form is None:
+            raise InputError(f'native: no lowering for the operation {op.kind!r} of {op.line or "this step"}; use backend="eager"')
+        if form == "view":
             seen = self._view(op.values[0]).seen(op.kind, op.attributes, op.output.shape)
             if seen is None:
                 copied = self._copy(op.values[0])
@@ -112,10 +109,8 @@ class Plan:
                 x = self._copy(x)
             self.dense.add(self.root(x))
             self._emit(Op(op.kind, (weights, x), op.output, op.attributes, op.line))
-        elif op.kind in ELEMENTWISE or op.kind in REDUCTIONS or op.kind in SINGLE:
-            self._emit(op)
         else:
-            raise InputError(f'native: no lowering for the operation {op.kind!r} of {op.line or "this step"}; use backend="eager"')
+            self._emit(op)
 
     def _emit(self, op: Op) -> None:
         self._ops.append(op)
@@ -140,7 +135,7 @@ class Plan:
     def _elementwise(self, value: Value) -> Value:
         """The value itself where an elementwise operation makes it, else a copy."""
         producer = self.producer.get(value)
-        return value if producer is not None and producer.kind in ELEMENTWISE else self._copy(value)
+        return value if producer is not None and FORMS[producer.kind] == "elementwise" else self._copy(value)
 
     def _send(self, value: Value, target: Target) -> None:
         """Have the value stored in the target by what makes it; a cat can be built in one place only."""
@@ -154,20 +149,20 @@ class Plan:
 
     def root(self, value: Value) -> Value:
         """What the value is a view of."""
-        while (producer := self.producer.get(value)) is not None and producer.kind in VIEWS:
+        while (producer := self.producer.get(value)) is not None and FORMS[producer.kind] == "view":
             value = producer.values[0]
         return value
 
     def _schedule(self, op: Op) -> None:
         """Put the operation into the first fused nest that can take it, else into a new unit."""
-        if op.kind in VIEWS or op.kind == "cat":
+        if FORMS[op.kind] in ("view", "cat"):
             self.unit_of[op.output] = max((self.unit_of.get(value, -1) for value in op.values), default=-1)
             return
-        if op.kind in SINGLE:
+        if FORMS[op.kind] == "single":
             self.units.append(Unit(None, [op]))
             self.unit_of[op.output] = len(self.units) - 1
             return
-        shape = op.values[0].shape if op.kind in REDUCTIONS else op.output.shape
+        shape = op.values[0].shape if FORMS[op.kind] == "reduction" else op.output.shape
         earliest = max((self._ready(value, shape) for value in op.values), default=0)
         for index in range(earliest, len(self.units)):
             if self.units[index].shape == shape:
@@ -182,7 +177,7 @@ class Plan:
         """The first unit that can read the value: its own, where it passes in a register, or the next."""
         unit = self.unit_of.get(value, -1)
         producer = self.producer.get(value)
-        in_register = producer is not None and producer.kind in ELEMENTWISE and value.shape == shape
+        in_register = producer is not None and FORMS[producer.kind] == "elementwise" and value.shape == shape
         return unit if in_register else unit + 1
 
     def _sink(self) -> None:
@@ -210,7 +205,7 @@ class Plan:
         numbers = {id(unit): number for number, unit in enumerate(kept)}
         moved = [numbers.get(id(unit), -1) for unit in self.units]
         for op in self._ops:
-            if op.kind in VIEWS or op.kind == "cat":
+            if FORMS[op.kind] in ("view", "cat"):
                 self.unit_of[op.output] = max((self.unit_of.get(value, -1) for value in op.values), default=-1)
             else:
                 self.unit_of[op.output] = moved[self.unit_of[op.output]]
@@ -218,11 +213,11 @@ class Plan:
 
     def _destination(self, op: Op, index: int, last: int, readers: dict[Value, list[Op]]) -> int | None:
         """The unit that an operation of unit `index` is moved to; None where it stays."""
-        if op.kind not in ELEMENTWISE:
+        if FORMS[op.kind] != "elementwise":
             return None
         found = readers.get(op.output, [])
         units = {self.unit_of[reader.output] for reader in found}
-        together = all(reader.kind not in VIEWS and reader.kind != "cat" for reader in found) and len(units) <= 1
+        together = all(FORMS[reader.kind] not in ("view", "cat") for reader in found) and len(units) <= 1
         if not together or any(target.where == "slot" for target in self.targets.get(op.output, ())):
             return None
         target = units.pop() if units else last
@@ -232,7 +227,7 @@ class Plan:
         stored = 0
         for value in op.values:
             producer = self.producer.get(value)
-            here = producer is not None and producer.kind in ELEMENTWISE and self.unit_of.get(value) == index
+            here = producer is not None and FORMS[producer.kind] == "elementwise" and self.unit_of.get(value) == index
             others = {self.unit_of[reader.output] for reader in readers[value] if reader is not op}
             stored += here and value.shape == self.units[index].shape and others == {index}
         return target if stored <= (1 if found else 0) else None
@@ -319,7 +314,7 @@ class Plan:
         producer = self.producer.get(value)
         if producer is None or target is not None:
             return None
-        if producer.kind in ELEMENTWISE and not self.must_be_stored(value):
+        if FORMS[producer.kind] == "elementwise" and not self.must_be_stored(value):
             return None
         return value
 

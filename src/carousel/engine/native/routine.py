@@ -11,8 +11,8 @@ import torch
 from carousel.engine.ir import Op, Value
 from carousel.engine.native import math
 from carousel.engine.native.matvec import Product
-from carousel.engine.native.place import VIEWS, Place
-from carousel.engine.native.plan import Plan, Target
+from carousel.engine.native.place import Place
+from carousel.engine.native.plan import FORMS, Plan, Target
 from carousel.engine.native.text import TYPES, Number, Text, Vectors
 from carousel.errors import InputError
 
@@ -104,7 +104,7 @@ class Routine:
         if value in self._inputs:
             return self._inputs[value]
         producer = self.plan.producer[value]
-        if producer.kind in VIEWS:
+        if FORMS[producer.kind] == "view":
             seen = self.place(producer.values[0]).seen(producer.kind, producer.attributes, value.shape)
             assert seen is not None, f"{producer.kind} of {value.name} needs a copy that the plan did not foresee"
             return seen

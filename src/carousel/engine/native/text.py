@@ -182,6 +182,12 @@ class Vectors:
     def compare(self, predicate: str, a: str, b: str) -> str:
         return self.text.new(f"{'fcmp' if self.kind in ('float', 'double') else 'icmp'} {predicate} {self.type} {a}, {b}")
 
+    def truth(self, a: str) -> str:
+        """Whether each lane is not 0, as i1."""
+        if self.kind == "i1":
+            return a
+        return self.compare("une" if self.kind in ("float", "double") else "ne", a, self.constant(0))
+
     def select(self, condition: str, a: str, b: str) -> str:
         return self.text.new(f"select <{self.lanes} x i1> {condition}, {self.type} {a}, {self.type} {b}")
 
