@@ -12,7 +12,7 @@ from torch.func import functional_call, vmap
 from carousel import engine
 from carousel.cell import Cell, NoiseShapes, State, initial_state_of
 from carousel.engine.call import Call
-from carousel.engine.checks import check_context, check_inputs, check_state, checked_call
+from carousel.engine.checks import check_context, check_inputs, check_state, checked_call, look_at
 from carousel.engine.step import NativeStep
 from carousel.errors import InputError
 from carousel.torch_private import pytree
@@ -230,11 +230,12 @@ class Stepper:
     @torch.no_grad()
     def _first_step(self, x: Any, state: State) -> tuple[Any, State]:
         """A step with its arguments checked, which makes the native one ready for those to come."""
-        check_inputs("Stepper", (), self.cell, x)
+        cell_now = look_at("Stepper", self.cell)
+        check_inputs("Stepper", (), self.cell, cell_now, x)
         check_state("Stepper", self.cell, state, ())
         inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)
         before = pytree.tree_map(lambda leaf: leaf[None], state)
-        call = Call(1, 1, inputs, before, self._context, {}, {}, None, False)
+        call = Call(cell_now, 1, 1, inputs, before, self._context, {}, {}, None, False)
         self._native = engine.native_step(self.cell, call)
         result = None if self._native is None else self._native(x, state)
         if result is not None:

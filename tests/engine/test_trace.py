@@ -9,7 +9,7 @@ from torch import nn
 import carousel
 from carousel.cell import Cell
 from carousel.cells import LSTM, Elman
-from carousel.engine import trace
+from carousel.engine import trace, watch
 from carousel.errors import InputError
 
 
@@ -312,3 +312,16 @@ def test_a_state_unlike_the_one_before_is_refused(result, message):
 
     with pytest.raises(InputError, match=f"Wrong.step must return.*{message}"):
         last(Wrong())
+
+
+@pytest.mark.parametrize("backend", ["eager", "native"])
+def test_the_key_of_a_cell_is_made_once_a_call(backend, monkeypatch):
+    made = []
+    original = watch.cell_key
+    monkeypatch.setattr(watch, "cell_key", lambda cell: made.append(cell) or original(cell))
+    cell = Scaled()
+    cell.notes = ["a list can change in place", "so the key is made again"]
+    carousel.scan(cell, torch.ones(3, 2, 2), backend=backend)
+    assert len(made) == 1
+    carousel.scan(cell, torch.ones(3, 2, 2), backend=backend)
+    assert len(made) == 2

@@ -24,8 +24,6 @@ from carousel.engine.ir import Loop
 from carousel.engine.packing import Packing
 from carousel.engine.program import LoopRunner
 from carousel.engine.step import NativeStep
-from carousel.engine.trace import lifted
-from carousel.engine.watch import watched
 from carousel.errors import InputError
 from carousel.torch_private import dispatch_modes, in_transform, with_forward_derivatives
 
@@ -61,7 +59,7 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
         return _run_traced(cell, call, backend)
     if backend == "eager":
         return eager.run(cell, call)
-    refusal = native_refusal(cell, call)
+    refusal = native_refusal(call)
     if refusal is None:
         try:
             return lowered.run(cell, call, compile_native)
@@ -77,7 +75,7 @@ def _run_traced(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     """A call that is being traced: one operator, or an error."""
     from carousel.engine import operator  # to register operators takes time, and few calls are traced
 
-    tensors = [*lifted(cell).values(), *(leaf for leaves in call.leaves for leaf in leaves)]
+    tensors = [*call.cell_now.weights.values(), *(leaf for leaves in call.leaves for leaf in leaves)]
     refusal = "backend 'eager' cannot be traced" if backend == "eager" else _unsuited(tensors)
     if in_transform():
         refusal = "the call is inside a torch.func transform"
@@ -109,9 +107,9 @@ def _unsuited(tensors: Iterable[Tensor]) -> str | None:
     return None
 
 
-def native_refusal(cell: Cell, call: Call) -> str | None:
+def native_refusal(call: Call) -> str | None:
     """Why a call cannot run on native code, whatever its step does; None where it can."""
-    tensors = [*watched(cell).weights.values(), *(leaf for leaves in call.leaves for leaf in leaves)]
+    tensors = [*call.cell_now.weights.values(), *(leaf for leaves in call.leaves for leaf in leaves)]
     unsuited = _unsuited(tensors)
     if unsuited is not None:
         return unsuited
@@ -137,13 +135,13 @@ def interception() -> str | None:
 
 def native_step(cell: Cell, call: Call) -> NativeStep | None:
     """The step of a call of one step of one sequence, as one native routine; None where there can be none."""
-    if native_refusal(cell, call) is not None:
+    if native_refusal(call) is not None:
         return None
-    found = watched(cell)
+    found = call.cell_now
     if any(tensor.is_inference() for tensor in (*found.weights.values(), *call.leaves[2])):  # when they change is not known
         return None
     try:
-        return NativeStep(call, lowered.lower(cell, call, found, compile_native), found)
+        return NativeStep(call, lowered.lower(cell, call, compile_native))
     except InputError:
         return None
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from carousel.engine.watch import Watched
 from carousel.torch_private import is_traced, pytree
 
 
@@ -17,6 +18,7 @@ from carousel.torch_private import is_traced, pytree
 class Call:
     """What a backend runs. T is the number of time steps, B the number of sequences.
 
+    cell_now:        the cell's key and weights when the call began.
     inputs:          tree of (T, B, ...).
     state:           tree of (B, ...), before the first step.
     context:         tree of (B, ...), or None.
@@ -26,6 +28,7 @@ class Call:
     return_states:   give the states after each step too.
     """
 
+    cell_now: Watched
     steps: int
     batch: int
     inputs: Any

@@ -12,7 +12,7 @@ from torch import Tensor
 from carousel.cell import Cell, State, built
 from carousel.engine.call import Call, being_compiled, mapped
 from carousel.engine.call import leaves as leaves_of
-from carousel.engine.watch import watched
+from carousel.engine.watch import Watched, watched
 from carousel.errors import InputError
 from carousel.torch_private import pytree
 
@@ -31,21 +31,28 @@ def checked_call(
     Raises:
         InputError: shapes, dtypes or devices that do not fit.
     """
-    steps, batch = check_inputs("scan", ("T", "B"), cell, inputs)
+    cell_now = look_at("scan", cell)
+    steps, batch = check_inputs("scan", ("T", "B"), cell, cell_now, inputs)
     if state is None:
         state = mapped(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
     else:
         check_state("scan", cell, state, (batch,))
     check_context(cell, context, batch)
-    step_noise, sequence_noise = _draw_noise(cell, steps, batch, generator)
+    step_noise, sequence_noise = _draw_noise(cell, cell_now, steps, batch, generator)
     lengths = _checked_lengths(lengths, steps, batch)
-    return Call(steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
+    return Call(cell_now, steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
 
 
-def check_inputs(who: str, axes: tuple[str, ...], cell: Cell, inputs: Any) -> tuple[int, ...]:
-    """The sizes of the leading axes, after a look at the shape, dtype and device of the inputs."""
+def look_at(who: str, cell: Cell) -> Watched:
+    """The cell's key and weights as they are now: looked at once a call."""
     if not isinstance(cell, Cell):
         raise InputError(f"{who}: expected a carousel.Cell, got {type(cell).__name__}")
+    # What is traced has other tensors in the place of the cell's own: nothing to remember.
+    return Watched(cell) if being_compiled() else watched(cell)
+
+
+def check_inputs(who: str, axes: tuple[str, ...], cell: Cell, cell_now: Watched, inputs: Any) -> tuple[int, ...]:
+    """The sizes of the leading axes, after a look at the shape, dtype and device of the inputs."""
     name, size, leading = type(cell).__name__, cell.input_size, len(axes)
     wanted = f"({', '.join([*axes, '...' if size is None else str(size)])})" if axes else f"({size or '...'},)"
     leaves = leaves_of(inputs)
@@ -59,7 +66,7 @@ def check_inputs(who: str, axes: tuple[str, ...], cell: Cell, inputs: Any) -> tu
     if size is not None and (not isinstance(inputs, Tensor) or shapes[0][leading:] != (size,)):
         got = shapes[0] if isinstance(inputs, Tensor) else type(inputs).__name__
         raise InputError(f"{who}: expected inputs {wanted} for {name}, got {got}")
-    weight = _weight(cell)
+    weight = cell_now.weight
     if weight is not None:
         for leaf in leaves:
             if leaf.device != weight.device:
@@ -68,11 +75,6 @@ def check_inputs(who: str, axes: tuple[str, ...], cell: Cell, inputs: Any) -> tu
             if leaf.dtype != weight.dtype and (leaf.is_floating_point() or size is not None):
                 raise InputError(f"{who}: expected inputs of dtype {weight.dtype}, as the cell's, got {leaf.dtype}")
     return shapes[0][:leading]
-
-
-def _weight(cell: Cell) -> Tensor | None:
-    """A parameter, or else a buffer, that tells the cell's dtype and device; None where there is none."""
-    return next((tensor for tensor in watched(cell).weights.values() if tensor.is_floating_point()), None)
 
 
 def check_state(who: str, cell: Cell, state: State, leading: tuple[int, ...]) -> None:
@@ -122,16 +124,14 @@ def _checked_lengths(lengths: Tensor | Sequence[int] | None, steps: int, batch: 
 
 
 def _draw_noise(
-    cell: Cell, steps: int, batch: int, generator: torch.Generator | None
+    cell: Cell, cell_now: Watched, steps: int, batch: int, generator: torch.Generator | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """U[0, 1) draws in the cell's dtype: those of each step (T, B, ...) and those of a sequence (B, ...)."""
     step_noise: dict[str, Tensor] = {}
     sequence_noise: dict[str, Tensor] = {}
     if not cell.training:
         return step_noise, sequence_noise
-    weight = _weight(cell)
-    if weight is None:
-        weight = torch.empty(0)
+    weight = torch.empty(0) if cell_now.weight is None else cell_now.weight
     for name, (kind, shape) in cell.noise_shapes().items():
         if kind not in ("step", "sequence"):
             raise InputError(f"scan: expected {type(cell).__name__}'s noise {name!r} drawn each 'step' or 'sequence', got {kind!r}")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from carousel.cell import Cell
 from carousel.engine.call import Call
-from carousel.engine.trace import lifted, trace_batched
+from carousel.engine.trace import trace_batched
 from carousel.torch_private import pytree
 
 
@@ -31,8 +31,8 @@ def run(cell: Cell, call: Call) -> tuple[Any, Any, Any]:
 
     one = [leaf.new_empty(leaf.shape[1:]) for leaf in step_leaves]
     x, step_noise = pytree.tree_unflatten(one, step_spec)
-    traced = trace_batched(cell, x, call.state, context, {**step_noise, **call.sequence_noise})
-    weights = list(lifted(cell).values())
+    traced = trace_batched(cell, call.cell_now.key, x, call.state, context, {**step_noise, **call.sequence_noise})
+    weights = list(call.cell_now.weights.values())
     context_leaves = pytree.tree_leaves(context)
     sequence_noise = list(call.sequence_noise.values())
     n_inputs = len(pytree.tree_leaves(call.inputs))

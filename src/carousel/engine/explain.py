@@ -17,22 +17,20 @@ from carousel.engine.ir import Op, Value
 from carousel.engine.lowered import lower
 from carousel.engine.plan import Plan, prelude_of
 from carousel.engine.totals import Total
-from carousel.engine.watch import watched
 
 
 def explain(cell: Cell, call: Call, code: bool = False) -> str:
     """How `backend="auto"` runs a call, as text; with the machine code's LLVM text where `code` is set."""
     name = type(cell).__name__
-    refusal = native_refusal(cell, call)
+    refusal = native_refusal(call)
     if refusal is None:
         try:
-            cell_now = watched(cell)
-            lowered = lower(cell, call, cell_now, compile_native)
+            lowered = lower(cell, call, compile_native)
         except UnsupportedStep as unsupported:
             refusal = str(unsupported)
     if refusal is not None:
         return f"{name} runs on backend eager, one step after the other: {refusal}\n"
-    graph, weights, grad = lowered.graph, cell_now.weights, torch.is_grad_enabled()
+    graph, weights, grad = lowered.graph, call.cell_now.weights, torch.is_grad_enabled()
     frozen = {value for value, tensor in zip(graph.weights, weights.values(), strict=True) if not tensor.requires_grad}
     needs = tuple(grad and differentiable(value) and value not in frozen for value in lowered.arguments)
     state_needs = tuple(grad and differentiable(value) for value in graph.state)

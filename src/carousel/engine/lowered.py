@@ -25,7 +25,6 @@ from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
 from carousel.engine.program import LoopRunner, Program, Stager, make_prelude, make_program
 from carousel.engine.rewrite import rewritten
-from carousel.engine.watch import Watched, watched
 from carousel.torch_private import pytree
 
 if TYPE_CHECKING:
@@ -85,19 +84,19 @@ _cache: OrderedDict[Any, Lowered | str] = OrderedDict()
 """What was captured, by everything that capture bakes in; for a step that cannot be lowered the reason."""
 
 
-def lower(cell: Cell, call: Call, cell_now: Watched, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
+def lower(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
     """The captured step for a call's shapes and dtypes; T, B and lengths do not matter.
 
     Raises:
         UnsupportedStep: the step has an operation that cannot be lowered.
     """
     key = (
-        cell_now.key,
+        call.cell_now.key,
         compile_loop,
         (structure(call.inputs), structure(call.state), structure(call.context)),
         tuple([(leaf.shape[axes:], leaf.dtype) for leaves, axes in zip(call.leaves, _LEADING, strict=True) for leaf in leaves]),
         (*call.step_noise, *call.sequence_noise),
-        tuple([(name, leaf.shape, leaf.dtype) for name, leaf in cell_now.weights.items()]),
+        tuple([(name, leaf.shape, leaf.dtype) for name, leaf in call.cell_now.weights.items()]),
     )
     found = _cache.get(key)
     if found is None:
@@ -132,14 +131,13 @@ def _captured(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]
 
 def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> tuple[Any, Any, Any]:
     """(outputs, final_state, states) as `carousel.scan` gives them; states is None unless asked for."""
-    cell_now = watched(cell)
-    lowered = lower(cell, call, cell_now, compile_loop)
+    lowered = lower(cell, call, compile_loop)
     graph = lowered.graph
     rows = packing(call.steps, call.batch, call.lengths)
     inputs, state, context, step_noise, sequence_noise = call.leaves
 
     env = dict(graph.constants)
-    env.update(zip(graph.weights, cell_now.weights.values(), strict=True))
+    env.update(zip(graph.weights, call.cell_now.weights.values(), strict=True))
     env.update(zip((*graph.inputs, *graph.step_noise), [rows.pack_steps(leaf) for leaf in (*inputs, *step_noise)], strict=True))
     env.update(
         zip((*graph.context, *graph.sequence_noise), [rows.pack_rows(leaf) for leaf in (*context, *sequence_noise)], strict=True)

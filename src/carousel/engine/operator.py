@@ -23,7 +23,6 @@ from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
 from carousel.engine.lowered import Lowered, lower
 from carousel.engine.packing import Packing, packing
 from carousel.engine.program import Program
-from carousel.engine.watch import Watched
 from carousel.errors import InputError
 from carousel.torch_private import DisableTorchFunction, no_modes, pytree, storage_id, with_forward_derivatives
 
@@ -37,10 +36,9 @@ def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
     Raises:
         UnsupportedStep: the step has an operation that cannot be lowered.
     """
-    cell_now = Watched(cell)  # tracing has other tensors in the place of the cell's own: nothing to remember
     # A switch of gradients in here is no part of what is traced.
     with no_modes(), DisableTorchFunction():
-        lowered = lower(cell, _one_step(call), cell_now, compile_loop)
+        lowered = lower(cell, _one_step(call), compile_loop)
         name = _digest(lowered.graph)
         any_rows = packing(1, 1, None)  # the prelude goes row by row, whatever the rows are; remembered, so made here
     _steps.setdefault(name, lowered)
@@ -49,7 +47,7 @@ def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
 
     env = dict(graph.constants)
     given = (*graph.weights, *graph.inputs, *graph.step_noise, *graph.context, *graph.sequence_noise)
-    env.update(zip(given, (*cell_now.weights.values(), *inputs, *step_noise, *context, *sequence_noise), strict=True))
+    env.update(zip(given, (*call.cell_now.weights.values(), *inputs, *step_noise, *context, *sequence_noise), strict=True))
     for stage in lowered.prelude:
         stage(env, {}, any_rows, None)
     tensors = [*(env[value] for value in lowered.arguments), *state]
@@ -77,7 +75,7 @@ def _one_step(call: Call) -> Call:
 
     context = None if call.context is None else like(call.context, 1)
     noise = like(call.step_noise, 2), like(call.sequence_noise, 1)
-    return Call(1, 1, like(call.inputs, 2), like(call.state, 1), context, *noise, None, call.return_states)
+    return Call(call.cell_now, 1, 1, like(call.inputs, 2), like(call.state, 1), context, *noise, None, call.return_states)
 
 
 def _standing_still(states: Tensor, initial: Tensor, lengths: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from carousel.cell import Cell
 from carousel.engine.call import Call
 from carousel.engine.lowered import Lowered
 from carousel.engine.packing import packing
-from carousel.engine.watch import Watched
 from carousel.torch_private import pytree, storage_id, storage_users, version
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
@@ -61,10 +60,10 @@ class NativeStep:
         InputError: the step, or an operation of it, cannot be lowered.
     """
 
-    def __init__(self, call: Call, lowered: Lowered, found: Watched) -> None:
+    def __init__(self, call: Call, lowered: Lowered) -> None:
         _, state, context, _, _ = call.leaves
-        self._watched = found
-        self._tensors = [*found.weights.values(), *context]
+        self._cell_then = call.cell_now
+        self._tensors = [*call.cell_now.weights.values(), *context]
         self._versions, self._addresses = list(map(version, self._tensors)), list(map(Tensor.data_ptr, self._tensors))
         self._x, self._state = _Tree.like(call.inputs, 2), _Tree.like(call.state, 1)
         self._y = _Tree(lowered.y_spec, [(value.shape, value.dtype) for value in lowered.graph.outputs])
@@ -84,7 +83,7 @@ class NativeStep:
     def holds(self, cell: Cell) -> bool:
         """Whether the cell is what this was made for, with its weights and the context unchanged."""
         return (
-            self._watched.holds(cell)
+            self._cell_then.holds(cell)
             and list(map(version, self._tensors)) == self._versions
             and list(map(Tensor.data_ptr, self._tensors)) == self._addresses
         )

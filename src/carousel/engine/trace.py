@@ -62,13 +62,14 @@ def lifted(cell: Cell) -> dict[str, Tensor]:
     return {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
 
 
-def trace_batched(cell: Cell, x: Any, state: Any, context: Any, noise: dict[str, Tensor]) -> TracedStep:
+def trace_batched(cell: Cell, cell_key: Any, x: Any, state: Any, context: Any, noise: dict[str, Tensor]) -> TracedStep:
     """The step of `cell` as a graph over B sequences, traced with a symbolic B.
 
     Where the batch size gets into the graph all the same, as a number, the graph is kept for that
     batch size only.
 
     Args:
+        cell_key: equal for cells whose steps are the same.
         x, state, context, noise: one step's arguments with a leading batch axis B; () for no
             context, {} for no noise.
 
@@ -80,7 +81,7 @@ def trace_batched(cell: Cell, x: Any, state: Any, context: Any, noise: dict[str,
     arguments = (x, state, context, noise)
     leaves, spec = pytree.tree_flatten(arguments)
     key = (
-        cell_key(cell),
+        cell_key,
         spec,
         tuple((leaf.shape[1:], leaf.dtype, leaf.device) for leaf in leaves),
         tuple((name, leaf.shape, leaf.dtype, leaf.device) for name, leaf in lifted(cell).items()),

@@ -44,6 +44,7 @@ class Watched:
     """A cell's key and weights, and whether they still hold.
 
     key:         equal for cells whose captured steps are the same.
+    weight:      a parameter, or else a buffer, that tells the cell's dtype and device; None where there is none.
     weights:     parameters and buffers by name, as in `trace.lifted`.
     is_settled:  nothing that it holds can change and stay the same object, or keeps the cell alive.
     """
@@ -51,6 +52,7 @@ class Watched:
     def __init__(self, cell: Cell) -> None:
         self.key = Key(cell_key(cell))
         self.weights: dict[str, Tensor] = lifted(cell)
+        self.weight = next((tensor for tensor in self.weights.values() if tensor.is_floating_point()), None)
         modules = list(cell.modules())
         bases = dict.fromkeys(base for module in modules for base in own_bases(type(module)))
         parts = [module.__dict__[part] for module in modules for part in MODULE_TABLES]
