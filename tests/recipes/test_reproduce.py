@@ -15,6 +15,7 @@ import pytest
 from carousel.errors import InputError
 from carousel.recipes import RECIPES, Goal, load
 from carousel.recipes.reproduce import _summary, collect, reproduce
+from carousel.recipes.units import read_units
 
 TOY = """
 import os, time
@@ -168,8 +169,8 @@ def test_ctrl_c_loses_only_the_unit_under_way(toy, tmp_path):
     _, errors = running.communicate(timeout=30)
     assert running.returncode != 0
     assert errors.count("KeyboardInterrupt") == 1
-    units = tmp_path / "results/toy/units"
-    assert sorted(path.relative_to(units).as_posix() for path in units.rglob("*.json")) == ["clever/0.json", "plain/0.json"]
+    units = tmp_path / "results/toy/units.jsonl"
+    assert sorted(read_units(units)) == [("clever", 0), ("plain", 0)]
     assert [row["missing"] for row in collect(tmp_path / "results")] == [[1, 2], []]
     (tmp_path / "wait-clever-1").unlink()
     assert reproduce(toy, out=tmp_path / "results", progress=False).failures == {}

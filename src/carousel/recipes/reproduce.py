@@ -1,7 +1,7 @@
 """reproduce: do a recipe's units of work in parallel processes, and merge them into result rows.
 
-    <out>/<recipe>/units/<row>/<unit>.json    one unit, written the moment it is done
-    <out>/<recipe>/<row>.json                 the row: claims, goals, runs, summary, what was met
+    <out>/<recipe>/units.jsonl    a line a unit, written the moment it is done
+    <out>/<recipe>/<row>.json     the row: claims, goals, runs, summary, what was met
 
 A unit that is there is not done again, so an interrupted reproduction goes on where it stopped.
 """
@@ -31,9 +31,7 @@ from carousel.files import write_aside
 from carousel.provenance import provenance
 from carousel.recipes import load
 from carousel.recipes.recipe import Goal, Recipe, RunUnit
-
-Unit = tuple[str, int | str]
-"""(row name, unit name)."""
+from carousel.recipes.units import Unit, add_unit, read_units, remove_units
 
 
 @dataclass(frozen=True)
@@ -99,23 +97,21 @@ def reproduce(
         run_unit = partial(run_unit, budget=budget)
         recipe = replace(recipe, rows=tuple(replace(row, goals=()) for row in recipe.rows))  # they are of the recipe's own budget
     planned = [(row.name, unit) for row in recipe.rows if rows is None or row.name in rows for unit in row.units[:seeds]]
-    if restart:
-        for unit in planned:
-            _unit_path(folder, unit).unlink(missing_ok=True)
-    missing = [unit for unit in planned if not _unit_path(folder, unit).exists()]
-    for unit in missing:  # learn that a folder cannot be made before the work, not after it
-        _unit_path(folder, unit).parent.mkdir(parents=True, exist_ok=True)
+    units = folder / "units.jsonl"
+    remove_units(units, planned if restart else ())  # before the work, to learn that the file cannot be written
+    done = read_units(units)
+    missing = [unit for unit in planned if unit not in done]
 
     if progress:
         _say(f"{recipe.name}: {len(missing)} of {len(planned)} units to do, {processes} at a time")
     failures: dict[Unit, str] = {}
     try:
-        with closing(_work(run_unit, folder, missing, processes)) as work:
-            for done, (unit, failure) in enumerate(work, start=1):
-                if failure:
-                    failures[unit] = failure
+        with closing(_work(run_unit, units, missing, processes)) as work:
+            for count, (unit, made) in enumerate(work, start=1):
+                if isinstance(made, str):
+                    failures[unit] = made
                 if progress:
-                    _say(f"[{done}/{len(missing)}] {unit[0]} {unit[1]}: {failure or _in_short(_read(_unit_path(folder, unit)))}")
+                    _say(f"[{count}/{len(missing)}] {unit[0]} {unit[1]}: {made if isinstance(made, str) else _in_short(made)}")
     finally:
         merged = _merge(recipe, folder)
     return Reproduction(merged, failures, time.monotonic() - began)
@@ -129,8 +125,6 @@ def collect(out: Path | str = Path("results")) -> list[dict[str, Any]]:
     """
     found = []
     for path in sorted(Path(out).rglob("*.json")):
-        if "units" in path.relative_to(out).parts:
-            continue
         row = _read(path)
         if not {"recipe", "row", "runs", "summary", "goals", "met"} <= row.keys():
             raise InputError(f"{path}: not a result row; `carousel reproduce` writes them")
@@ -141,8 +135,8 @@ def collect(out: Path | str = Path("results")) -> list[dict[str, Any]]:
 # --- The processes ---------------------------------------------------------------------------------
 
 
-def _work(run_unit: RunUnit, folder: Path, units: list[Unit], processes: int) -> Generator[tuple[Unit, str]]:
-    """Do the units in parallel; give each as it ends, with the reason where it failed, else ""."""
+def _work(run_unit: RunUnit, file: Path, units: list[Unit], processes: int) -> Generator[tuple[Unit, dict[str, Any] | str]]:
+    """Do the units in parallel; give each as it ends, with its run, or with the reason where it failed."""
     spawn = get_context("spawn")
     waiting = units[::-1]
     workers: dict[Connection, Any] = {}
@@ -151,7 +145,7 @@ def _work(run_unit: RunUnit, folder: Path, units: list[Unit], processes: int) ->
         while waiting or doing:
             while waiting and len(workers) < processes:
                 ours, theirs = spawn.Pipe()
-                worker = spawn.Process(target=_worker, args=(theirs, run_unit, folder), daemon=True)
+                worker = spawn.Process(target=_worker, args=(theirs, run_unit, file), daemon=True)
                 with _one_thread_unheard():
                     worker.start()
                 theirs.close()
@@ -160,16 +154,17 @@ def _work(run_unit: RunUnit, folder: Path, units: list[Unit], processes: int) ->
             for ready in wait(list(doing)):
                 assert isinstance(ready, Connection)
                 unit = doing.pop(ready)
+                made: dict[str, Any] | str
                 try:
-                    failure = ready.recv()
+                    made = ready.recv()
                 except EOFError:  # killed, or out of memory: the other units need a new process
                     workers[ready].join()
-                    failure = f"its process ended with status {workers.pop(ready).exitcode}"
+                    made = f"its process ended with status {workers.pop(ready).exitcode}"
                 else:
                     if waiting:
                         doing[ready] = waiting.pop()
                         ready.send(doing[ready])
-                yield unit, failure
+                yield unit, made
     finally:
         for worker in workers.values():
             worker.terminate()
@@ -177,16 +172,16 @@ def _work(run_unit: RunUnit, folder: Path, units: list[Unit], processes: int) ->
             worker.join()
 
 
-def _worker(connection: Connection, run_unit: RunUnit, folder: Path) -> None:
-    """Do units until the other end is gone; send "" or the reason of failure for each."""
+def _worker(connection: Connection, run_unit: RunUnit, file: Path) -> None:
+    """Do units until the other end is gone; send the run or the reason of failure for each."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:
             unit = connection.recv()
             try:
                 run = run_unit(*unit)
-                write_aside(_unit_path(folder, unit), _json({"unit": unit[1], **run, **provenance()}))
-                connection.send("")
+                add_unit(file, unit, {**run, **provenance()})
+                connection.send(run)
             except Exception as error:
                 traceback.print_exc()
                 connection.send(f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -233,11 +228,6 @@ def _one_thread_unheard() -> Iterator[None]:
 # --- The files -------------------------------------------------------------------------------------
 
 
-def _unit_path(folder: Path, unit: Unit) -> Path:
-    row, name = unit
-    return folder / "units" / row / f"{name}.json"
-
-
 def _json(table: dict[str, Any]) -> str:
     """One line a key, so that a change shows where it is."""
     return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in table.items()) + "\n}\n"
@@ -245,8 +235,8 @@ def _json(table: dict[str, Any]) -> str:
 
 def _merge(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
     """Write and give the rows that have units."""
-    paths = {row.name: [_unit_path(folder, (row.name, unit)) for unit in row.units] for row in recipe.rows}
-    runs = {name: [_read(path) for path in of_row if path.exists()] for name, of_row in paths.items()}
+    done = read_units(folder / "units.jsonl")
+    runs = {row.name: [done[row.name, unit] for unit in row.units if (row.name, unit) in done] for row in recipe.rows}
     summaries = {name: _summary(of_row) for name, of_row in runs.items()}
     merged = []
     for row in recipe.rows:
@@ -263,7 +253,7 @@ def _merge(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
             "claims": [asdict(claim) for claim in row.claims],
             "goals": goals,
             "runs": runs[row.name],
-            "missing": [unit for unit, path in zip(row.units, paths[row.name], strict=True) if not path.exists()],
+            "missing": [unit for unit in row.units if (row.name, unit) not in done],
             "summary": summaries[row.name],
             "met": met,
             "all_met": all(met.values()),
