@@ -1,6 +1,7 @@
 """Files of JSON lines written by hand: what is accepted, and that everything else is one clear line."""
 
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from carousel.errors import InputError
 TEXTS = b'{"id": 7, "text": "A fine film!", "label": "good"}\n\n{"text": "Dull. Isn\'t it?", "label": "bad"}\n'
 NUMBERS = b'{"values": [1, 2.5, -3], "label": 0}\n{"values": [4], "label": 1}\n'
 VECTORS = b'{"values": [[1, 2], [3, 4]], "label": true}\n{"values": [[5, 6]], "label": false}\n'
+ARRAY = b'[{"text": "A fine film!", "label": 1.0},\n{"text": "Dull.", "label": null}]'
 TAGGED = b'{"words": ["The", "cat"], "labels": ["DET", "NOUN"]}\n{"words": ["sat"], "labels": ["VERB"]}\n'
 
 
@@ -63,6 +65,26 @@ def test_keys_by_name_and_labels_that_are_not_there(jsonl):
     assert sequences.labels == ["5", None]
 
 
+def test_labels_of_every_kind_are_texts(jsonl):
+    found = ["a ", 1, 1.0, "1", 1e3, -1.0, True, "true", False, None, 2**60]
+    sequences = read_jsonl(jsonl("".join(json.dumps({"text": "x", "label": label}) + "\n" for label in found)))
+    assert sequences.labels == ["a", "1", "1", "1", "1000", "-1", "true", "true", "false", None, str(2**60)]
+    steps = read_jsonl(jsonl('{"tokens": ["a", "b", "c"], "tags": [0, 1.0, true]}'))
+    assert (steps.items, steps.labels) == ([["a", "b", "c"]], [["0", "1", "true"]])
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, b"\xef\xbb\xbf".__add__])
+def test_an_array_is_as_its_lines(jsonl, pack):
+    for content in (TEXTS, NUMBERS, VECTORS, TAGGED):
+        lines = read_jsonl(jsonl(content))
+        objects = [json.loads(line) for line in content.splitlines() if line]
+        for indent in (None, 2):
+            array = read_jsonl(jsonl(pack(b" \r\n" + json.dumps(objects, indent=indent).encode())))
+            assert (array.kind, array.labels) == (lines.kind, lines.labels)
+            assert list(map(str, array.items)) == list(map(str, lines.items))
+            assert array.names == ["entry 1", "entry 2"]
+
+
 def test_words_keep_inner_apostrophes_and_marks_by_themselves():
     assert words("Don't stop... it's 'quoted', 3.5 naïve_x") == (
         ["don't", "stop", ".", ".", ".", "it's", "'", "quoted", "'", ",", "3", ".", "5", "naïve_x"]
@@ -74,15 +96,15 @@ def test_words_keep_inner_apostrophes_and_marks_by_themselves():
     [
         ("", "the file is empty"),
         ('{"text": "a", "label"', "line 1: not JSON: "),
-        ('{"text": "a"}\n[1, 2]', "line 2: expected a JSON object as {...}, got '[1, 2]'"),
-        ("[" * 100_000, "line 1: not JSON: nested or written beyond what can be read"),
+        ('{"text": "a"}\n[1, 2]', "line 2: expected a JSON object as {...}, got [1, 2]"),
+        ("[" * 100_000, "not JSON: nested or written beyond what can be read"),
         (
             '{"title": "a", "label": 1}',
-            "line 1: no sequence: expected the key one of text, words, values, sequence, input, got 'title', 'label'",
+            "line 1: no sequence: expected the key one of text, words, tokens, values, sequence, input, got 'title', 'label'",
         ),
         ('{"text": "a"}\n{"txt": "b"}', "line 2: no sequence: expected the key 'text', got 'txt'"),
         ('{"text": " "}', "line 1: the text is empty"),
-        ('{"text": "a"}\n{"text": [1]}', "line 2: expected a sequence of words, as in the lines above, got one of numbers"),
+        ('{"text": "a"}\n{"text": [1]}', "line 2: expected a sequence of words, as above, got one of numbers"),
         ('{"text": 5}', "line 1: expected a text, or a list of words, numbers or vectors, got 5"),
         ('{"text": []}', "line 1: expected a text, or a list of words, numbers or vectors, got []"),
         ('{"text": ["a", 1]}', "line 1: expected numbers, got 'a'"),
@@ -94,12 +116,21 @@ def test_words_keep_inner_apostrophes_and_marks_by_themselves():
         ('{"values": [1, NaN]}', "line 1: step 2, channel 1: expected a finite number, got nan"),
         ('{"values": [1, 1e99]}', "line 1: step 2, channel 1: expected a finite number, got 1e+99"),
         (f'{{"values": [1{"0" * 400}]}}', "line 1: expected numbers"),
-        ('{"values": [[1, 2]]}\n{"values": [[1]]}', "line 2: expected 2 numbers a step, as in the lines above, got 1"),
+        ('{"values": [[1, 2]]}\n{"values": [[1]]}', "line 2: expected 2 numbers a step, as above, got 1"),
         ('{"text": "a", "label": 1.5}', "line 1: expected a label that is a text or a whole number, or a list of such, got 1.5"),
         ('{"text": "a", "label": ""}', "line 1: expected a label that is a text or a whole number"),
         ('{"words": ["a", "b"], "labels": ["X"]}', "line 1: expected a label for each of the 2 steps, got 1"),
         ('{"text": "\\ud800"}', "line 1: half of a surrogate pair in '?'"),
         (b'{"text": "\xff"}', "line 1 is not UTF-8 text"),
+        (b'[{"text": "a"},\n {"text": "\xff"}]', "line 2 is not UTF-8 text"),
+        ('{"text": "a", "label": NaN}', "line 1: expected a label that is a text or a whole number"),
+        ('{"text": "a", "label": 1e300}', "line 1: expected a label that is a text or a whole number"),
+        ('{"text": "a", "label": {"is": 1}}', "line 1: expected a label that is a text or a whole number"),
+        ('{"words": ["a", "b"], "labels": ["X", null]}', "line 1: expected a label that is a text or a whole number"),
+        ("[]", "expected one object or more, got an empty array"),
+        ('[{"text": "a"},\n{"text": "b"}', "not JSON: Expecting ',' delimiter: line 2"),
+        ('[{"text": "a"}, {"values": [1]}]', "entry 2: no sequence: expected the key 'text', got 'values'"),
+        ('[{"text": "a"}, 3]', "entry 2: expected a JSON object as {...}, got 3"),
     ],
 )
 def test_bad_input_is_one_line_with_the_place(jsonl, content, message):
@@ -112,7 +143,7 @@ def test_bad_input_is_one_line_with_the_place(jsonl, content, message):
 
 
 @whatever
-@given(content=broken(TEXTS, NUMBERS, VECTORS, TAGGED))
+@given(content=broken(TEXTS, NUMBERS, VECTORS, TAGGED, ARRAY))
 def test_whatever_the_file_holds_it_is_sequences_or_an_input_error(tmp_path, content):
     path = tmp_path / "any.jsonl"
     path.write_bytes(content)

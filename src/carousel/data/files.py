@@ -10,6 +10,8 @@ from pathlib import Path
 from carousel.errors import InputError
 
 _GZIP = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WHITE = " \t\r\v\f"  # a no-break space may be all of a word
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -29,18 +31,21 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
-    """(number, text) of each line that is not blank, counted from 1, without the space around it."""
-    content = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
-    if not content.strip():
+    """(number, text) of each line that is not blank, counted from 1, without the white space (of ASCII) around it."""
+    stripped = ((number, text.strip(_WHITE)) for number, text in lines_of(read_bytes(path), path))
+    return ((number, text) for number, text in stripped if text)
+
+
+def lines_of(content: bytes, path: Path | str) -> Iterator[tuple[int, str]]:
+    """(number, text) of each line of a file's content, the blank ones too, without its end."""
+    if not content.removeprefix(_BYTE_ORDER_MARK).strip():
         raise InputError(f"{path}: the file is empty")
     # Only "\n" ends a line: str.splitlines would also cut at letters that may stand within a text.
-    for number, line in enumerate(content.split(b"\n"), start=1):
+    for number, line in enumerate(content.removeprefix(_BYTE_ORDER_MARK).split(b"\n"), start=1):
         try:
-            text = line.decode().strip()
+            yield number, line.removesuffix(b"\r").decode()
         except UnicodeDecodeError:
             raise InputError(f"{path}: line {number} is not UTF-8 text; save the file in UTF-8") from None
-        if text:
-            yield number, text
 
 
 def shortened(text: object) -> str:

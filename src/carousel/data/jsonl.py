@@ -1,8 +1,8 @@
-"""Labelled sequences from JSON lines: an object a line, with a sequence and its label.
+"""Labelled sequences from JSON lines: an object a line, with a sequence and its label; or from one array of such objects.
 
 The sequence is a text (`"text": "fine film"`), read by words or by bytes; a list of words
 (`"words": ["fine", "film"]`), read as they stand; a list of numbers, one a step; or a list of vectors of
-numbers. The label is a text, a whole number or true / false; for tagging a list of such, one a step::
+numbers. The label is a text, a whole number (1.0 is 1) or true / false; for tagging a list of such, one a step::
 
     {"text": "a fine film", "label": "good"}
     {"values": [[0.1, 2.0], [0.3, 1.0]], "label": 3}
@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from carousel.data.files import numbered_lines, shortened
+from carousel.data.files import lines_of, read_bytes, shortened
 from carousel.data.sequences import Kind, Sequences, as_numbers
 from carousel.errors import InputError
 
-INPUT_KEYS = ("text", "words", "values", "sequence", "input")
+INPUT_KEYS = ("text", "words", "tokens", "values", "sequence", "input")
 """Where the sequence is looked for when no key is named."""
 
-LABEL_KEYS = ("label", "labels")
+LABEL_KEYS = ("label", "labels", "tags")
 
 
 def read_jsonl(path: Path | str, *, key: str | None = None, label_key: str | None = None, by: str = "words") -> Sequences:
-    """The sequences of a file of JSON lines, plain or gzip, named by their lines.
+    """The sequences of a file of JSON lines, or of one JSON array, plain or gzip, named by their lines or entries.
 
     Args:
         path:       the file.
@@ -43,9 +44,10 @@ def read_jsonl(path: Path | str, *, key: str | None = None, label_key: str | Non
     items: list[Any] = []
     labels: list[Any] = []
     names = []
-    for number, line in numbered_lines(path):
-        place = f"{path}: line {number}"
-        record = parsed(line, place)
+    for name, record in _records(path):
+        place = f"{path}: {name}"
+        if not isinstance(record, dict):
+            raise InputError(f"{place}: expected a JSON object as {{...}}, got {shortened(record)}")
         if not items:
             key = key or _first(INPUT_KEYS, record)
             label_key = label_key or _first(LABEL_KEYS, record) or "label"
@@ -54,30 +56,36 @@ def read_jsonl(path: Path | str, *, key: str | None = None, label_key: str | Non
             raise InputError(f"{place}: no sequence: expected the key {wanted}, got {_listed(record)}")
         found, item = step_sequence(record[key], by, place)
         if kind not in (None, found):
-            raise InputError(f"{place}: expected a sequence of {kind}, as in the lines above, got one of {found}")
+            raise InputError(f"{place}: expected a sequence of {kind}, as above, got one of {found}")
         if kind == "numbers" and item.shape[1] != items[0].shape[1]:
-            raise InputError(f"{place}: expected {items[0].shape[1]} numbers a step, as in the lines above, got {item.shape[1]}")
-        label = _label(record[label_key], place) if label_key in record else None
+            raise InputError(f"{place}: expected {items[0].shape[1]} numbers a step, as above, got {item.shape[1]}")
+        label = None if record.get(label_key) is None else _label(record[label_key], place)
         if isinstance(label, list) and len(label) != len(item):
             raise InputError(f"{place}: expected a label for each of the {len(item)} steps, got {len(label)}")
         kind = found
         items.append(item)
         labels.append(label)
-        names.append(f"line {number}")
-    assert kind is not None  # numbered_lines refuses a file without a line
+        names.append(name)
+    if kind is None:
+        raise InputError(f"{path}: expected one object or more, got an empty array")
     return Sequences(str(path), kind, items, labels, names)
 
 
-def parsed(line: str, place: str) -> dict[str, Any]:
-    """The object that one line holds."""
+def _records(path: Path | str) -> Iterator[tuple[str, Any]]:
+    """(name, what was found) of each entry, where the file is one array, or else of each line."""
+    content = read_bytes(path)
+    if content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        text = "\n".join(line for _, line in lines_of(content, path))
+        return ((f"entry {number}", entry) for number, entry in enumerate(_parsed(text, str(path)), start=1))
+    return ((f"line {number}", _parsed(line, f"{path}: line {number}")) for number, line in lines_of(content, path) if line.strip())
+
+
+def _parsed(text: str, place: str) -> Any:
     try:
-        record = json.loads(line)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "nested or written beyond what can be read"
         raise InputError(f"{place}: not JSON: {reason}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{place}: expected a JSON object as {{...}}, got {shortened(line)}")
-    return record
 
 
 def step_sequence(value: Any, by: str, place: str) -> tuple[Kind, Any]:
@@ -120,13 +128,19 @@ def _first_other(value: list[Any]) -> Any:
 
 
 def _label(value: Any, place: str) -> Any:
+    """The label as a text, the labels of steps as texts."""
     if isinstance(value, list):
         return [_label(one, place) for one in value]
-    if isinstance(value, bool) or (isinstance(value, str) and value.strip()):
-        return _text(value.strip(), place) if isinstance(value, str) else str(value).lower()
+    if isinstance(value, str) and value.strip():
+        return _text(value.strip(), place)
     if isinstance(value, int):
-        return str(value)
-    raise InputError(f"{place}: expected a label that is a text or a whole number, or a list of such, got {shortened(value)}")
+        return str(value).lower()  # true is a whole number too
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    raise InputError(
+        f"{place}: expected a label that is a text or a whole number, or a list of such, got {shortened(value)}; "
+        "write a number that names a class as a text"
+    )
 
 
 def _first(keys: tuple[str, ...], record: dict[str, Any]) -> str | None:

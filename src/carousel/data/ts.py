@@ -1,6 +1,6 @@
-"""Labelled sequences from a .ts file, as the UCR and UEA archives have them.
+"""Labelled sequences as the UCR and UEA archives have them: from a .ts file, or from a table (.tsv).
 
-The file is UTF-8. Lines that begin with ``#`` are remarks. Lines that begin with ``@``, up to
+Files are UTF-8. In a .ts file lines that begin with ``#`` are remarks. Lines that begin with ``@``, up to
 ``@data``, tell what follows; of these ``@dimensions``, ``@classLabel``, ``@timeStamps`` and
 ``@targetLabel`` are read, in any case of letters. Each line after ``@data`` is a sequence: its channels
 separated by colons, the values of a channel by commas, and at the end its label::
@@ -10,16 +10,23 @@ separated by colons, the values of a channel by commas, and at the end its label
     @data
     1.0,2.0,3.0 : 0.5,0.5,0.1 : up
 
-Sequences may differ in length; the channels of one may not. Time stamps and gaps (``?``) are refused.
+Sequences may differ in length; the channels of one may not. Gaps (``?``) are refused. With ``@timeStamps true`` a
+value stands with its time, a number or a date of ISO 8601, as ``(2004-10-01 00:15:00,39.0)``; the time since the step before,
+of dates in seconds, is then the first channel, 0 at the first step.
+
+A line of a table is a sequence of one channel: its label, then its values, separated by tabs. NaN at the end of a line
+fills it up to the length of the longest and is not read.
 """
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from carousel.data.files import numbered_lines, shortened
+from carousel.data.files import lines_of, numbered_lines, read_bytes, shortened
 from carousel.data.sequences import Sequences, checked
 from carousel.errors import InputError
 
@@ -44,13 +51,14 @@ def read_ts(path: Path | str) -> Sequences:
         raise InputError(f"{path}: expected a line @data, with a sequence a line below it")
     labels = _labels(path, header)
     channels = _channels(path, header)
+    stamped = _is_true(header, "timestamps")
 
     items, found, names = [], [], []
     for number, line in lines:
         place = f"{path}: line {number}"
         if line.startswith("#"):
             continue
-        parts, label = line.split(":"), None
+        parts, label = _COLON.split(line) if stamped else line.split(":"), None
         if labels is not None:
             label = parts.pop().strip()
             if labels and label not in labels:
@@ -62,7 +70,7 @@ def read_ts(path: Path | str) -> Sequences:
                 f"{place}: expected {channels} channels, separated by colons, and the label, got {len(parts)} channels"
             )
         channels = len(parts)
-        items.append(_steps(place, parts))
+        items.append(_stamped_steps(place, parts) if stamped else _steps(place, [part.split(",") for part in parts]))
         found.append(label)
         names.append(f"line {number}")
     if not items:
@@ -70,11 +78,45 @@ def read_ts(path: Path | str) -> Sequences:
     return Sequences(str(path), "numbers", items, found, names)
 
 
+def read_table(path: Path | str) -> Sequences:
+    """The sequences of a table with a label first and then values a line, plain or gzip, named by their lines.
+
+    Raises:
+        InputError: a file that cannot be read, a line that does not fit; with the line.
+    """
+    items, labels, names = [], [], []
+    for number, line in lines_of(read_bytes(path), path):
+        if not line.strip():
+            continue
+        place = f"{path}: line {number}"
+        label, *values = line.split("\t")
+        while values and values[-1].strip().lower() in ("", "nan"):
+            values.pop()
+        if not values:
+            raise InputError(f"{place}: expected a label and then numbers, separated by tabs, got {shortened(line)}")
+        items.append(_steps(place, [values]))
+        labels.append(_whole(label.strip()) or None)
+        names.append(f"line {number}")
+    return Sequences(str(path), "numbers", items, labels, names)
+
+
+def _whole(label: str) -> str:
+    """The label; of a whole number without a fraction, as 1 for 1.0000000e+00."""
+    try:
+        number = float(label)
+    except ValueError:
+        return label
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else label
+
+
+def _is_true(header: dict[str, list[str]], name: str) -> bool:
+    return [word.lower() for word in header.get(name, [])][:1] == ["true"]
+
+
 def _labels(path: Path | str, header: dict[str, list[str]]) -> list[str] | None:
     """The labels that may come, [] for any, None where sequences have none."""
-    for name, why in (("timestamps", "time stamps are not read; give plain values"), ("targetlabel", "its targets are numbers")):
-        if [word.lower() for word in header.get(name, [])][:1] == ["true"]:
-            raise InputError(f"{path}: @{name} true: {why}; expected sequences with class labels")
+    if _is_true(header, "targetlabel"):
+        raise InputError(f"{path}: @targetlabel true: its targets are numbers; expected sequences with class labels")
     known, *labels = header.get("classlabel") or ["true"]
     return labels if known.lower() == "true" else None
 
@@ -82,15 +124,55 @@ def _labels(path: Path | str, header: dict[str, list[str]]) -> list[str] | None:
 def _channels(path: Path | str, header: dict[str, list[str]]) -> int | None:
     given = header.get("dimensions") or header.get("dimension")
     if given is None:
-        return 1 if [word.lower() for word in header.get("univariate", [])][:1] == ["true"] else None
+        return 1 if _is_true(header, "univariate") else None
     if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < 1:
         raise InputError(f"{path}: expected @dimensions and a whole number of 1 or more, got {shortened(' '.join(given))}")
     return int(given[0])
 
 
-def _steps(place: str, parts: list[str]) -> np.ndarray:
+_COLON = re.compile(r":(?![^(]*\))")
+"""That separates channels: not within the parentheses of a value with its time."""
+
+_PAIR = re.compile(r"\(([^(),]*),([^(),]*)\)")
+
+
+def _stamped_steps(place: str, parts: list[str]) -> np.ndarray:
+    """(T, 1 + I) of the texts of I channels, each value with its time: the time since the step before, and the values."""
+    channels = []
+    times: list[float] = []
+    for n, part in enumerate(parts, start=1):
+        pairs = _PAIR.findall(part)
+        if not pairs or "".join(_PAIR.sub("", part).split()) != "," * (len(pairs) - 1):
+            raise InputError(f"{place}: channel {n}: expected values with their times, as (0,1.5),(1,2.5), got {shortened(part)}")
+        own = [_moment(place, step, time) for step, (time, _) in enumerate(pairs, start=1)]
+        if n > 1 and own != times:
+            raise InputError(f"{place}: the times of channel {n} are not those of channel 1; give all channels the same times")
+        times = own
+        channels.append([value for _, value in pairs])
+    values = _steps(place, channels)
+    since = np.diff(times, prepend=times[0])
+    if (since < 0).any():
+        raise InputError(f"{place}: step {int((since < 0).argmax()) + 1}: its time is before that of the step before")
+    return np.concatenate([since[:, None], values], axis=1)
+
+
+def _moment(place: str, step: int, text: str) -> float:
+    """A time as a number, of a date the seconds since 1970."""
+    try:
+        try:
+            moment = float(text)
+        except ValueError:
+            date = datetime.fromisoformat(text.strip())
+            moment = date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+        if abs(moment) < np.inf:
+            return moment
+    except (ValueError, OverflowError):
+        pass
+    raise InputError(f"{place}: step {step}: expected a time, a number or a date as 2004-10-01 00:15:00, got {shortened(text)}")
+
+
+def _steps(place: str, channels: list[list[str]]) -> np.ndarray:
     """(T, I) of the texts of I channels."""
-    channels = [part.split(",") for part in parts]
     lengths = {len(channel) for channel in channels}
     if len(lengths) > 1:
         raise InputError(f"{place}: expected channels of one length, got {min(lengths)} and {max(lengths)} values")
