@@ -127,7 +127,7 @@ def test_words_keep_inner_apostrophes_and_marks_by_themselves():
         ('{"text": "a", "label": 1e300}', "line 1: expected a label that is a text or a whole number"),
         ('{"text": "a", "label": {"is": 1}}', "line 1: expected a label that is a text or a whole number"),
         ('{"words": ["a", "b"], "labels": ["X", null]}', "line 1: expected a label that is a text or a whole number"),
-        ("[]", "expected one object or more, got an empty array"),
+        ("[]", "expected one object or more, found none"),
         ('[{"text": "a"},\n{"text": "b"}', "not JSON: Expecting ',' delimiter: line 2"),
         ('[{"text": "a"}, {"values": [1]}]', "entry 2: no sequence: expected the key 'text', got 'values'"),
         ('[{"text": "a"}, 3]', "entry 2: expected a JSON object as {...}, got 3"),

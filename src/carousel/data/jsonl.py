@@ -67,7 +67,7 @@ def read_jsonl(path: Path | str, *, key: str | None = None, label_key: str | Non
         labels.append(label)
         names.append(name)
     if kind is None:
-        raise InputError(f"{path}: expected one object or more, got an empty array")
+        raise InputError(f"{path}: expected one object or more, found none")
     return Sequences(str(path), kind, items, labels, names)
 
 

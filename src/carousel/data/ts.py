@@ -97,6 +97,8 @@ def read_table(path: Path | str) -> Sequences:
         items.append(_steps(place, [values]))
         labels.append(_whole(label.strip()) or None)
         names.append(f"line {number}")
+    if not items:
+        raise InputError(f"{path}: expected a label and then numbers in each line, found none")
     return Sequences(str(path), "numbers", items, labels, names)
 
 
