@@ -17,7 +17,7 @@ from carousel.cells import GRU, LearnedStart
 from carousel.cli import main
 from carousel.errors import InputError
 from carousel.jobs import forecast
-from carousel.jobs.run import network
+from carousel.jobs.run import Run
 from carousel.models import build
 
 Capture = pytest.CaptureFixture[str]
@@ -55,7 +55,7 @@ def test_the_folder_alone_gives_the_network(run: Path, tmp_path: Path, capsys: C
     assert [line.rpartition("/")[2] for line in printed.out.splitlines()] == ["config.json", "prepared.json", "weights.safetensors"]
     assert printed.err == ""
     inputs = torch.randn(5, 2, 1, generator=torch.Generator().manual_seed(1))
-    expected, _ = carousel.scan(network(run), inputs)
+    expected, _ = carousel.scan(Run(run).network, inputs)
     shutil.rmtree(moved)
     shared = exporting.load(tmp_path / "a" / "shared")
     assert not shared.training
@@ -78,7 +78,7 @@ def test_export_writes_an_onnx_model_that_steps_like_the_network(run: Path, tmp_
     for step in inputs:
         y, state = session.run(None, {x: step, h: state})
         outputs.append(y)
-    expected, final_state = carousel.scan(network(run), torch.from_numpy(inputs))
+    expected, final_state = carousel.scan(Run(run).network, torch.from_numpy(inputs))
     np.testing.assert_allclose(np.stack(outputs), expected.detach(), atol=1e-5)
     np.testing.assert_allclose(state, final_state[0].detach(), atol=1e-5)
 

@@ -25,7 +25,7 @@ from carousel import checkpoint
 from carousel.cell import Cell
 from carousel.errors import InputError
 from carousel.files import write_aside
-from carousel.jobs import run as runs
+from carousel.jobs.run import Run
 from carousel.loop import scan
 from carousel.models import build
 from carousel.torch_private import pytree
@@ -52,8 +52,8 @@ def export(run: Path | str, out: Path | str, *, onnx: bool = True) -> str | None
         InputError: no finished run; `out` is there already; the packages for ONNX are missing; step.onnx
             differs from the network.
     """
-    run, out = Path(run), Path(out)
-    network, sizes = runs.network(run), runs.build_arguments(run)
+    source, out = Run(run), Path(out)
+    network, sizes = source.network, source.network_arguments()
     if out.exists():
         raise InputError(f"{out}: there already; name a new folder")
     model: bytes | None = None
@@ -64,12 +64,12 @@ def export(run: Path | str, out: Path | str, *, onnx: bool = True) -> str | None
             model = step_model(network, symbols=sizes["symbols"])
         except NoForm as error:
             reason = str(error)
-    config = {"carousel": carousel.__version__, "job": runs.settings_table(run)["job"], "network": sizes}
+    config = {"carousel": carousel.__version__, "job": source.job, "network": sizes}
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         checkpoint.write(aside / "weights.safetensors", network.state_dict(), {})
         write_aside(aside / "config.json", json.dumps(config, indent=1) + "\n")
-        write_aside(aside / "prepared.json", json.dumps(runs.prepared(run)))
+        write_aside(aside / "prepared.json", json.dumps(source.prepared))
         if model is not None:
             write_aside(aside / "step.onnx", model)
         aside.rename(out)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +256,10 @@ def test_train_takes_its_options_from_a_file(tides: Path, tmp_path: Path, capsys
     ("content", "told"),
     [
         ("hiden = 3", "unknown option 'hiden' of forecast; did you mean 'hidden'?"),
-        ("hidden = 'many'", 'Invalid value for --hidden: unable to convert "many" into int.'),
+        ("hidden = 'many'", "a.toml: hidden: expected a whole number, got 'many'"),
+        ("hidden = 3.5", "a.toml: hidden: expected a whole number, got '3.5'"),
+        ("decay = 1", "a.toml: decay: expected true or false, got '1'"),
+        ("quantiles = [0.5, 'high']", "a.toml: quantiles: expected a number, got 'high'"),
         ("job = 'forcast'", "unknown job 'forcast'; did you mean 'forecast'?"),
         ("hidden 3", "not a TOML file"),
         ("[training]\nhidden = 3", "expected a value for 'training', got a table"),
@@ -266,6 +270,36 @@ def test_train_refuses_a_config(content: str, told: str, tides: Path, tmp_path: 
     config = tmp_path / "a.toml"
     config.write_text(content)
     assert told in refused(["train", tides, "--config", config, "--out", tmp_path / "run"], capsys)
+
+
+def test_a_file_gives_values_of_every_kind_and_words_win(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "films.jsonl").touch()
+    config = _written(
+        tmp_path / "a.toml",
+        f"file = '{tmp_path / 'films.jsonl'}'\ntest = '-held.jsonl'\nby = 'bytes'\ndecay = true\nrate = 1\nhidden = 3\n"
+        "key = '--a b'\n",
+    )
+    assert main(["train", "--config", str(config), "--hidden", "5", "--print-config"]) == 0
+    found = tomllib.loads(capsys.readouterr().out)
+    assert found["job"] == "classify"
+    assert (found["file"], found["test"]) == (str(tmp_path / "films.jsonl"), "-held.jsonl")
+    assert (found["by"], found["decay"], found["rate"], found["hidden"], found["key"]) == ("bytes", True, 1.0, 5, "--a b")
+    assert (
+        main(
+            [
+                "train",
+                "forecast",
+                "--config",
+                str(_written(config, "file = 'a.csv'\ntarget = 'x'\ntime = 'day'\n")),
+                "--print-config",
+            ]
+        )
+        == 0
+    )
+    assert tomllib.loads(capsys.readouterr().out)["time"] == ["day"]
+    assert "by: expected words or bytes or rows or pixels, got 'letters'" in refused(
+        ["train", "classify", "--config", _written(config, "file = 'a.ts'\nby = 'letters'"), "--print-config"], capsys
+    )
 
 
 def test_a_typo_in_a_needed_option_is_named(tides: Path, capsys: Capture) -> None:

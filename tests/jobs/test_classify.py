@@ -10,8 +10,9 @@ import torch
 
 from carousel.data.audio import Hops, LogMel, read_recordings, read_wav
 from carousel.errors import InputError
-from carousel.jobs import classify, labelled, of_file, run
+from carousel.jobs import classify, labelled, of_file
 from carousel.jobs.classify import Settings
+from carousel.jobs.run import Run
 from sounds import sine, wav
 
 QUICK = {"hidden": 8, "sequences": 640, "evaluate_every": 160, "batch_size": 16, "rate": 0.02, "baseline": "none"}
@@ -82,8 +83,8 @@ def test_the_test_part_changes_nothing_in_training(ts, tmp_path):
     second = classify.train(settings, tmp_path / "b", progress=False)
     assert first.counts == {"training": 54, "validation": 6, "test": 8}
     assert first.rows[-1]["accuracy"] + second.rows[-1]["accuracy"] == pytest.approx(100)
-    assert run.prepared(tmp_path / "a") == run.prepared(tmp_path / "b")
-    weights = [run.network(tmp_path / name).state_dict() for name in "ab"]
+    assert Run(tmp_path / "a").prepared == Run(tmp_path / "b").prepared
+    weights = [Run(tmp_path / name).network.state_dict() for name in "ab"]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
@@ -112,7 +113,7 @@ def test_an_offset_of_a_billion_changes_nothing(tmp_path, kind):
         settings = Settings(kinds_of_file(tmp_path / name, offset)[kind], **{**QUICK, "hidden": 16, "sequences": 1600})
         result = classify.train(settings, tmp_path / name / "run", progress=False)
         accuracies.append(result.rows[-1]["accuracy"])
-        inputs.append(labelled.Prepared.of(run.prepared(tmp_path / name / "run")).inputs(classify._parts(settings).test))
+        inputs.append(Run(tmp_path / name / "run").prepared_as(labelled.Prepared.of).inputs(classify._parts(settings).test))
     torch.testing.assert_close(*inputs, rtol=1e-5, atol=1e-5)
     assert min(accuracies) > 90
     records = list(classify.predict(tmp_path / "shifted" / "run", settings.file))
@@ -174,7 +175,7 @@ def test_a_bad_line_leaves_a_stream_as_it_was(trained):
 
 
 def test_answers_do_not_depend_on_what_is_asked_together(trained, monkeypatch):
-    cell = run.network(trained)
+    cell = Run(trained).network
     inputs = [torch.randn(T, 2, generator=torch.Generator().manual_seed(T)) for T in (3, 7, 1, 5)]
     together = labelled.logits(cell, inputs, last=False)
     assert [len(one) for one in together] == [3, 7, 1, 5]
@@ -253,7 +254,7 @@ def test_reviews_by_words_and_by_bytes(reviews, tmp_path, by):
     assert result.labels == ["0", "1"]
     assert [row["method"] for row in result.rows] == ["always 0", "window-1", "gru"]
     assert result.rows[-1]["accuracy"] > 90
-    prepared = run.prepared(tmp_path / "run")
+    prepared = Run(tmp_path / "run").prepared
     assert prepared["symbols"] == (7 if by is None else 256)
     (tmp_path / "new.jsonl").write_text('{"text": "Dull, dull, dull!"}\n')
     (record,) = classify.predict(tmp_path / "run", tmp_path / "new.jsonl")
@@ -279,15 +280,15 @@ def test_images(tmp_path, by):
     result = classify.train(settings, tmp_path / "run", progress=False)
     assert of_file(path) == "classify"
     assert result.rows[-1]["accuracy"] == 100
-    assert run.prepared(tmp_path / "run")["input_size"] == (3 if by is None else 1)
-    assert len(set(run.prepared(tmp_path / "run")["encoding"]["deviation"])) == 1
+    assert Run(tmp_path / "run").prepared["input_size"] == (3 if by is None else 1)
+    assert len(set(Run(tmp_path / "run").prepared["encoding"]["deviation"])) == 1
 
 
 def test_steps_past_the_longest_length_are_not_read(ts, tmp_path):
     settings = Settings(ts, max_length=3, **{**QUICK, "sequences": 160})
     classify.train(settings, tmp_path / "run", progress=False)
     parts = classify._parts(settings)
-    prepared = labelled.Prepared.of(run.prepared(tmp_path / "run"))
+    prepared = Run(tmp_path / "run").prepared_as(labelled.Prepared.of)
     assert {len(x) for x in prepared.inputs(parts.test)} == {3}
     np.testing.assert_array_equal(prepared.inputs(parts.test)[0], prepared.encoding.encode(parts.test.items[0], "")[:3])
 
@@ -344,7 +345,7 @@ def test_files_that_cannot_be_classified(tmp_path, sounds):
         ({"test_pattern": "/x"}, "--test-pattern: '/x' is found in no name, such as high/0.wav"),
         ({"test_pattern": "wav"}, "every sequence is in the test part; none is left to learn from"),
         ({"test_pattern": "("}, r"--test-pattern: not a regular expression: '\('"),
-        ({"test_pattern": "[0-3].wav", "test_share": 0.3}, "--test-share would not be read: the test part is told otherwise"),
+        ({"test_pattern": "[0-3].wav", "test_share": 0.3}, "--test-share would not be read: the test part is given otherwise"),
         ({"test_pattern": "0", "test": sounds}, "give either a test file or a pattern"),
         ({"hop": 30.0}, "expected 0 < hop <= window milliseconds"),
     ):
@@ -363,5 +364,5 @@ def test_a_run_that_is_none_and_a_damaged_result(trained, tmp_path):
         classify.load(tmp_path)
     shutil.copytree(trained, tmp_path / "damaged")
     (tmp_path / "damaged" / "result.json").write_text('{"rows": []}')
-    with pytest.raises(InputError, match=r"result\.json: not the result of a classification"):
+    with pytest.raises(InputError, match=r"result\.json: not the result of classify: 'seconds' is missing"):
         classify.load(tmp_path / "damaged")

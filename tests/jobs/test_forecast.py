@@ -20,7 +20,7 @@ from carousel.data import read_table, series_of
 from carousel.data.forecast import Forecast, Prepared, metrics
 from carousel.errors import InputError
 from carousel.jobs.forecast import Settings, evaluate, load, predict, rolling, stream, train
-from carousel.jobs.run import network, prepared
+from carousel.jobs.run import Run
 from carousel.models import build
 
 N, HORIZON = 160, 3
@@ -161,7 +161,7 @@ def test_what_is_no_finished_run_is_refused(settings, tmp_path):
     whole = result.read_text()
     for damaged in (whole[:100], "[]", json.dumps({"rows": []})):
         result.write_text(damaged)
-        with pytest.raises(InputError, match=r"result\.json: (damaged|not the result of a forecast)"):
+        with pytest.raises(InputError, match=r"result\.json: (damaged|not the result of forecast)"):
             load(tmp_path / "run")
     result.unlink()
     with pytest.raises(InputError, match="no result yet; go on with: carousel resume "):
@@ -239,12 +239,12 @@ def test_evaluate_gives_the_table_again_or_that_of_another_file(used, tmp_path):
     again = evaluate(run, write_rows(tmp_path / "again.csv", TABLE))  # every origin after a season, not the held-back end alone
     assert [row["method"] for row in again] == [row["method"] for row in result.rows]
     assert again != result.rows
-    learned = Prepared.from_table(prepared(run))
+    learned = Prepared.from_table(Run(run).prepared)
     error = []
     for one in series_of(read_table(tmp_path / "again.csv"), "level", id="shop", columns=["rain", "wind"]):
         track = learned.track(one)
         origins = np.arange(24 - 1, len(one) - HORIZON)
-        error.append((rolling(network(run), track, origins, HORIZON)[..., 1] - track.truth(origins, HORIZON)).ravel())
+        error.append((rolling(Run(run).network, track, origins, HORIZON)[..., 1] - track.truth(origins, HORIZON)).ravel())
     assert again[3]["MAE"] == pytest.approx(np.nanmean(np.abs(np.concatenate(error))))
 
 

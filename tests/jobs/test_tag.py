@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from carousel.errors import InputError
-from carousel.jobs import of_file, run, tag
+from carousel.jobs import of_file, tag
+from carousel.jobs.run import Run
 from carousel.jobs.tag import Settings
 
 QUICK = {"hidden": 8, "embedding": 8, "sequences": 1600, "evaluate_every": 400, "batch_size": 16, "rate": 0.02}
@@ -56,7 +57,7 @@ def test_mistakes_are_named_by_line_step_and_word(trained, tmp_path):
     lines = settings.file.read_text().splitlines()
     sentence = json.loads(lines[int(first["name"].removeprefix("line ")) - 1])
     assert sentence["words"][first["step"] - 1] == first["word"]
-    assert sentence["labels"][first["step"] - 1] == first["truth"] != first["told"]
+    assert sentence["labels"][first["step"] - 1] == first["truth"] != first["predicted"]
     chances = [one["probability"] for one in result.mistakes]
     assert chances == sorted(chances, reverse=True)
 
@@ -88,7 +89,7 @@ def test_numbers_with_a_label_each(tmp_path):
     quick = {name: value for name, value in QUICK.items() if name != "embedding"}
     result = tag.train(Settings(tmp_path / "sums.jsonl", **quick, baseline="none"), tmp_path / "run", progress=False)
     assert result.rows[-1]["accuracy"] > 75
-    assert run.prepared(tmp_path / "run")["symbols"] == 0
+    assert Run(tmp_path / "run").prepared["symbols"] == 0
     answer = tag.stream(tmp_path / "run")
     assert json.loads(answer("2.5"))["label"] == "1"
     with pytest.raises(InputError, match="expected 1 numbers, got 2"):

@@ -18,7 +18,7 @@ ROWS = [
     {"method": "window-5", "accuracy": 70.0, "macro-F1": 69.0},
     {"method": "gru", "accuracy": 80.0, "macro-F1": 79.2},
 ]
-MISTAKE = {"name": "line 7 <b>", "truth": "up", "told": "down & out", "probability": 0.9876}
+MISTAKE = {"name": "line 7 <b>", "truth": "up", "predicted": "down & out", "probability": 0.9876}
 
 
 def finished(run: Path, settings: classify.Settings | tag.Settings, result: classify.Result | tag.Result) -> Path:
@@ -59,10 +59,10 @@ def test_a_report_has_the_scores_the_confusion_and_the_mistakes(job, tmp_path: P
     page = check_alone(write_run_report(finished(tmp_path / "run", settings, result)))
     what = "sequences" if job is classify else "steps"
     assert "waves.jsonl, 2 labels" in page.text
-    assert "gru tells 8 of 10 rightly, 80.0 %; the best baseline, window-5, 70.0 %." in page.text
+    assert "gru classifies 8 of 10 correctly, 80.0 %; the best baseline, window-5, 70.0 %." in page.text
     assert f"In percent of its 10 {what}; higher is better." in page.text
     assert "4,321 sequences were trained on, 50 chose the weights, 10 were held back from both." in page.text
-    assert "Most often confused: “down & out” was told to be “up” in 1 of 4." in page.text
+    assert "Most often confused: “down & out” was predicted as “up” in 1 of 4." in page.text
     for word in ("line 7 <b>", "0.988", *map(str, more.values())):
         assert word in page.text
     assert "accuracy on validation" in page.text
@@ -88,4 +88,4 @@ def test_a_report_without_mistakes_says_so(tmp_path: Path) -> None:
     page = check_alone(write_run_report(finished(tmp_path / "run", settings, result)))
     assert "No label was taken for another." in page.text
     assert "What the gates did" not in page.text
-    assert "None: every one of the sequences was told rightly." in page.text
+    assert "None: every one of the sequences was classified correctly." in page.text

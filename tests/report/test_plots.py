@@ -116,7 +116,7 @@ def test_confusion_shows_the_counts_and_colours_by_share_of_the_row() -> None:
     assert {(text.get_text(), *text.get_position()) for text in axes.texts} == {("30", 0.5, 0.5), ("10", 1.5, 0.5), ("5", 1.5, 1.5)}
     assert axes.get_xticks().tolist() == axes.get_yticks().tolist() == [0.5, 1.5]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["up", "a very long…"]
-    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("told", "truth", "share of row")
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("predicted", "truth", "share of row")
 
 
 def test_confusion_of_many_labels_has_colours_alone() -> None:

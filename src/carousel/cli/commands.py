@@ -5,27 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from cyclopts import App, ArgumentCollection, CoercionError, Parameter
+from cyclopts import App, Parameter
 
 import carousel
 from carousel import jobs
 from carousel.cli import share, train, use
+from carousel.cli.options import whole_numbers
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
-from carousel.jobs.run import settings_table
+from carousel.jobs.run import Run
 
 FAILED = 1
-
-
-def _whole_numbers(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Refuse 3.5 where a whole number is asked for; cyclopts would round it."""
-    for argument in arguments:
-        if int in (argument.hint, *get_args(argument.hint)):
-            for token in argument.tokens:
-                if "." in token.value:
-                    raise CoercionError(token=token, argument=argument, target_type=int)
 
 
 app = App(
@@ -33,7 +25,7 @@ app = App(
     help="A workbench for recurrent networks.",
     version=carousel.__version__,
     help_format="markdown",
-    config=_whole_numbers,
+    config=whole_numbers,
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=(), consume_multiple=True),
 )
@@ -55,8 +47,8 @@ def resume(run: Path, /) -> None:
     run
         The run folder.
     """
-    settings = jobs.of_run(run).Settings.from_table(settings_table(run), run / "config.toml")
-    train.train(settings, run, resume=True)
+    opened = Run(run)
+    train.train(opened.settings(jobs.of_run(opened).Settings), run, resume=True)
 
 
 @app.command(sort_key=2)
@@ -204,11 +196,11 @@ def explain(what: str, /, *, code: bool = False) -> None:
     """
     import torch
 
-    from carousel.jobs.run import blank_inputs, network
     from carousel.models import build
 
     if (Path(what) / "config.toml").exists():
-        cell, inputs = network(what), blank_inputs(what)
+        run = Run(what)
+        cell, inputs = run.network, run.blank_inputs()
     else:
         cell, inputs = build(what, 1, 12), torch.zeros(50, 32, 1)
     print(carousel.explain(cell, inputs, code=code), end="")

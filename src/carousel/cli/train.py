@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from cyclopts import App, Group, Parameter
+from cyclopts import App, ArgumentCollection, Parameter, Token
 
 from carousel import jobs
+from carousel.cli.options import Sectioned, whole_numbers
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
 from carousel.jobs import classify, forecast, language, tag
-from carousel.jobs.settings import TrainSettings, check_names, option
+from carousel.jobs import run as runs
+from carousel.jobs.settings import Section, TrainSettings, check_names
+from carousel.plain import entries
 
-FLAT = Parameter(name="*")  # the fields of a dataclass as options of their own
-RUN = Parameter(group=Group("Run", sort_key=2))
+RUN = Section("Run", 2)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,29 @@ class Run:
 
 NOWHERE = Run()
 
-app = App(name="train", usage="Usage: carousel train [JOB] FILE --out RUN [OPTIONS]", sort_key=0)
+
+def _from_file(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Give each option that is not on the command line the value that the file of --config has for it."""
+    by_name = {argument.keys[-1]: argument for argument in arguments if argument.keys}
+    named = by_name["config"].tokens
+    if not named:
+        return
+    path = Path(named[0].value)
+    table = _table(path)
+    settings = jobs.load(commands[-1]).Settings
+    check_names(settings, table, path, besides=("out",))
+    values = entries(settings, {name: table[name] for name in table if name not in ("job", "out")}, str(path))
+    for name, value in {**values, **entries(Run, {name: table[name] for name in table if name == "out"}, str(path))}.items():
+        if not by_name[name].tokens:
+            by_name[name].append(Token(keyword=name, implicit_value=value, source=str(path)))
+
+
+app = Sectioned(
+    name="train",
+    usage="Usage: carousel train [JOB] FILE --out RUN [OPTIONS]",
+    config=(whole_numbers, _from_file),
+    sort_key=0,
+)
 app.help = """Train a network on a file, judge it on a part that was held back, and write a report.
 
 The job is told by the kind of the file where none is named: a table (.csv) is forecast; recordings (a folder or .tar of
@@ -92,30 +116,19 @@ def _language(
 
 
 def complete(words: Sequence[str]) -> list[str]:
-    """The words after ``carousel train`` with the job named and the options of --config written out.
+    """The words after ``carousel train`` with the job named, where it is to be found by the file.
 
     Raises:
-        InputError: a file or an option in it that cannot be used.
+        InputError: a file that cannot be used.
     """
     given = list(words)
-    if not given or given[0] in ("--help", "-h"):
+    if not given or given[0] in ("--help", "-h", *jobs.JOBS):
         return given
-    config, given = _config(given)
-    named = given[0] if given and given[0] in jobs.JOBS else None
-    if named:
-        given = given[1:]
-    table, source = _table(config) if config else ({}, Path())
-    job = named or table.get("job") or _job_of_the_file(given, table)
-    settings: type[TrainSettings] = jobs.load(job).Settings
-    check_names(settings, table, source, besides=("out",))
-    told = {word.partition("=")[0] for word in given}
-    positional = any(not word.startswith("-") for word in given[:1])  # FILE stands first
-    options: list[str] = []
-    for name, value in table.items():
-        if name == "job" or f"--{name.replace('_', '-')}" in told or (name == "file" and positional):
-            continue
-        options += option(name, value)
-    return [job, *given, *options]
+    config, others = _config(given)
+    table = _table(config) if config else {}
+    job = str(table.get("job") or _job_of_the_file(others, table))
+    jobs.load(job)  # names the nearest right one
+    return [job, *given]
 
 
 def _config(words: list[str]) -> tuple[Path | None, list[str]]:
@@ -130,11 +143,11 @@ def _config(words: list[str]) -> tuple[Path | None, list[str]]:
     return None, words
 
 
-def _table(path: Path) -> tuple[dict[str, Any], Path]:
+def _table(path: Path) -> dict[str, Any]:
     """The options in a TOML file; of a run's config.toml, its settings."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, or not TOML
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not TOML
         raise InputError(f"{path}: not a TOML file: {error}") from None
     settings = table.get("settings", table)
     if not isinstance(settings, dict):
@@ -142,7 +155,7 @@ def _table(path: Path) -> tuple[dict[str, Any], Path]:
     for name, value in settings.items():
         if isinstance(value, dict):
             raise InputError(f"{path}: expected a value for {name!r}, got a table")
-    return settings, path
+    return settings
 
 
 def _job_of_the_file(words: Sequence[str], table: dict[str, Any]) -> str:
@@ -192,6 +205,7 @@ def show(run: Path) -> None:
     from carousel.report.html import write_run_report
     from carousel.report.results import errors_table
 
-    _, result = jobs.of_run(run).load(run)
+    opened = runs.Run(run)
+    _, result = jobs.of_run(opened).load(opened)
     print_table(*errors_table(result.rows))
-    print(f"\nreport: {write_run_report(run)}")
+    print(f"\nreport: {write_run_report(opened)}")

@@ -16,7 +16,7 @@ from carousel import jobs
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
 from carousel.files import write_aside
-from carousel.jobs.run import settings_table
+from carousel.jobs.run import Run
 
 
 def add_to(app: App) -> None:
@@ -38,7 +38,8 @@ def evaluate(run: Path, file: Path | None = None, /) -> None:
     """
     from carousel.report.results import errors_table
 
-    print_table(*errors_table(jobs.of_run(run).evaluate(run, file)))
+    opened = Run(run)
+    print_table(*errors_table(jobs.of_run(opened).evaluate(opened, file)))
 
 
 def predict(run: Path, file: Path, /, *, out: Path | None = None) -> None:
@@ -57,7 +58,8 @@ def predict(run: Path, file: Path, /, *, out: Path | None = None) -> None:
     """
     if out is not None and out.exists():
         raise InputError(f"{out} is there already; give another file")
-    records = jobs.of_run(run).predict(run, file)
+    opened = Run(run)
+    records = jobs.of_run(opened).predict(opened, file)
     named = out if out is not None and out.suffix.lower() in (".csv", ".jsonl") else file
     lines = _as_csv(records) if ".csv" in (suffix.lower() for suffix in named.suffixes) else _as_json(records)
     if out is not None:
@@ -78,13 +80,14 @@ def stream(run: Path, /) -> None:
     run
         The run folder.
     """
-    answer = jobs.of_run(run).stream(run)
-    for number, line in enumerate(_lines(by_byte=settings_table(run).get("unit") == "byte"), start=1):
+    opened = Run(run)
+    answer = jobs.of_run(opened).stream(opened)
+    for number, line in enumerate(_lines(by_byte=opened.table.get("unit") == "byte"), start=1):
         try:
-            told = answer(line)
+            answered = answer(line)
         except InputError as error:
             raise InputError(f"line {number}: {error}") from None
-        print(told, flush=True)
+        print(answered, flush=True)
 
 
 def generate(run: Path, /, *, prompt: str = "\n", length: int = 500, temperature: float = 1.0, seed: int = 0) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from carousel.errors import InputError
+from carousel.plain import from_table
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -179,7 +180,7 @@ Encoding = Scaling | Vocabulary | Bytes
 def encoding_of(plain: dict[str, Any]) -> Encoding:
     """The encoding of which `dataclasses.asdict` gave these plain values."""
     made: dict[str, type[Encoding]] = {"numbers": Scaling, "words": Vocabulary, "bytes": Bytes}
-    return made[plain["kind"]](**plain)
+    return from_table(made[plain["kind"]], plain, "encoding")
 
 
 def encoded(sequences: Sequences, encoding: Encoding) -> list[Tensor]:

@@ -1,6 +1,6 @@
-"""What the commands do, without a terminal: one job a file. Nothing here imports torch before a job runs.
+"""What the commands do, without a terminal: one job a file, each with the names that `Job` has.
 
-Every job has the same names: `Settings`, `Result`, `train`, `load`, `evaluate`, `predict`, `stream`.
+Nothing here imports torch before a job runs, and nothing of the command line.
 """
 
 from __future__ import annotations
@@ -8,12 +8,41 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from carousel.errors import InputError
+
+if TYPE_CHECKING:
+    from carousel.jobs.run import Result, Run
+    from carousel.jobs.settings import TrainSettings
+
+
+class Job(Protocol):
+    """What the module of a job offers. A run is a folder, or the `Run` in it."""
+
+    @property
+    def Settings(self) -> type[TrainSettings]:
+        """What is to be learned, and how."""
+
+    def train(self, settings: Any, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
+        """Train with `Settings` and write the run folder `out`."""
+
+    def load(self, folder: Run | Path | str) -> tuple[TrainSettings, Any]:
+        """The settings and the `carousel.jobs.run.Result` of a finished run."""
+
+    def evaluate(self, folder: Run | Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
+        """The table of scores on the held-back part, or on another file."""
+
+    def predict(self, folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
+        """What the network predicts of a file."""
+
+    def stream(self, folder: Run | Path | str) -> Callable[[str], str]:
+        """A function from a line to the line that answers it."""
+
 
 JOBS: dict[str, str] = {
     "forecast": "carousel.jobs.forecast",
@@ -27,18 +56,18 @@ IDX = r"\b(idx\d?|ubyte)\b"
 """What the name of an idx file has in it."""
 
 
-def load(name: str) -> ModuleType:
+def load(name: str) -> Job:
     """The module of the job of that name; InputError has the nearest right name."""
     if name not in JOBS:
         raise InputError(f"unknown job {name!r}; did you mean {get_close_matches(name, JOBS, n=1, cutoff=0.0)[0]!r}?")
-    return import_module(JOBS[name])
+    return cast("Job", import_module(JOBS[name]))
 
 
-def of_run(run: Path | str) -> ModuleType:
+def of_run(run: Run | Path | str) -> Job:
     """The module of the job that a run folder was made by."""
-    from carousel.jobs.run import settings_table
+    from carousel.jobs.run import Run
 
-    return load(settings_table(run)["job"])
+    return load(Run.of(run).job)
 
 
 def of_file(path: Path) -> str:

@@ -6,22 +6,25 @@ The run folder is that of `carousel.train.fit`, with `prepared.json` and `result
 # No annotations from the future here: the fields of Settings are read in another module.
 
 from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY, asdict, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Group, Parameter
-
 from carousel.errors import InputError
-from carousel.jobs import labelled, run
+from carousel.jobs import labelled
+from carousel.jobs.labelled import LabelledResult as Result
 from carousel.jobs.labelled import LabelledSettings, Network, Prepared, kind_of
+from carousel.jobs.run import Run
+from carousel.jobs.settings import Section
 
 if TYPE_CHECKING:
     from carousel.data.audio import LogMel
     from carousel.data.sequences import Sequences
 
-Recordings = Parameter(group=Group("Recordings", sort_key=0.2))
-Images = Parameter(group=Group("Texts and images", sort_key=0.3))
+__all__ = ["Result", "Settings", "check_options", "evaluate", "load", "predict", "read", "stream", "train"]
+
+Recordings = Section("Recordings", 0.2)
+Images = Section("Texts and images", 0.3)
 
 
 @dataclass(frozen=True)
@@ -62,39 +65,7 @@ _ONLY_FOR = {
     "images": ("by", "labels"),
     "JSON lines": ("by", "key", "label_key", "vocabulary", "embedding"),
 }
-_HERE = "standard input"
 _STEPS = {"JSON lines": ("words", "bytes"), "images": ("rows", "pixels")}
-
-
-@dataclass(frozen=True)
-class Result:
-    """Scores on the n sequences of the held-back part, with C labels.
-
-    Attributes:
-        rows:       a method each: {"method", "accuracy", "macro-F1"} in percent, the network last.
-        labels:     C texts.
-        confusion:  (C, C) how often each label, by row, was told to be each, by column.
-        mistakes:   {"name", "truth", "told", "probability"} of the sequences told wrongly, the
-                    most confident first, twenty at most; for texts {"text"} too, their first words.
-        example:    what the gates did in one sequence, for a picture: {"name", "kind", "steps", "series", "gates"};
-                    None for a network without gates.
-        counts:     sequences of the training, validation and test part.
-        seconds:    time spent in training the network.
-        sequences:  training sequences seen.
-        stopped:    why training ended.
-        command:    the command line that repeats the run.
-    """
-
-    rows: list[dict[str, Any]]
-    labels: list[str]
-    confusion: list[list[int]]
-    mistakes: list[dict[str, Any]]
-    example: dict[str, Any] | None
-    counts: dict[str, int]
-    seconds: float
-    sequences: int
-    stopped: str
-    command: str
 
 
 def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
@@ -111,67 +82,47 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     """
     from carousel.data.classification import Classification
 
-    out = Path(out)
     check_options(settings)
     parts = _parts(settings)
-    judged = labelled.learn(settings, out, parts, Classification, answer=settings.answer, resume=resume, progress=progress)
-    result = Result(
-        rows=judged.rows,
-        labels=judged.prepared.labels,
-        confusion=judged.confusion,
-        mistakes=_mistakes(parts.test, judged),
-        example=judged.example,
-        counts={"training": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)},
-        seconds=judged.fit.seconds,
-        sequences=judged.fit.sequences,
-        stopped=judged.fit.stopped,
-        command=settings.command(out),
-    )
-    run.keep(out, judged.prepared.table(settings), asdict(result))
-    return result
+    return labelled.train(settings, out, parts, Classification, answer=settings.answer, resume=resume, progress=progress)
 
 
-def load(folder: Path | str) -> tuple[Settings, Result]:
+def load(folder: Run | Path | str) -> tuple[Settings, Result]:
     """The settings and the result of a run folder whose training has ended.
 
     Raises:
         InputError: a folder that holds no finished classification.
     """
-    settings = Settings.from_table(run.settings_table(folder), Path(folder) / "config.toml")
-    try:
-        return settings, Result(**run.result(folder))
-    except TypeError as error:
-        raise InputError(f"{Path(folder) / 'result.json'}: not the result of a classification: {error}") from None
+    return Run.of(folder).load(Settings, Result.from_table)
 
 
-def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
+def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
     """Scores of the network, and of always telling the most frequent label, on the held-back part or on another file.
 
     Raises:
         InputError: a run or a file that cannot be used; a label that was not there in training.
     """
-    settings, _ = load(folder)
-    prepared = Prepared.of(run.prepared(folder))
-    asked = _parts(settings).test if file is None else read(Path(file), settings, rate=prepared.rate)
-    part = prepared.part(asked)
-    rows, _ = labelled.judge(prepared, part, {settings.model: labelled.logits(run.network(folder), part.inputs, last=True)})
-    return rows
+    run = Run.of(folder)
+    settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    sequences = _parts(settings).test if file is None else read(Path(file), settings, rate=prepared.rate)
+    return labelled.evaluate(run, prepared, settings, sequences, last=True)
 
 
-def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
+def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
     """{"name", "label", "probability"} of each sequence of a file, in its order; labels in the file are not looked at."""
     import torch
 
-    settings, _ = load(folder)
-    prepared = Prepared.of(run.prepared(folder))
-    sequences = read(Path(file), replace(settings, label_pattern=None, labels=None), rate=prepared.rate, told=False)
-    answers = torch.cat(labelled.logits(run.network(folder), prepared.inputs(sequences), last=True))
-    chances, told = torch.softmax(answers, 1).max(1)
-    for name, label, chance in zip(sequences.names, told.tolist(), chances.tolist(), strict=True):
+    run = Run.of(folder)
+    settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    unlabelled = replace(settings, label_pattern=None, labels=None)
+    sequences = read(Path(file), unlabelled, rate=prepared.rate, with_labels=False)
+    answers = torch.cat(labelled.logits(run.network, prepared.inputs(sequences), last=True))
+    chances, predicted = torch.softmax(answers, 1).max(1)
+    for name, label, chance in zip(sequences.names, predicted.tolist(), chances.tolist(), strict=True):
         yield {"name": name, "label": prepared.labels[label], "probability": round(chance, 4)}
 
 
-def stream(folder: Path | str) -> Callable[[str], str]:
+def stream(folder: Run | Path | str) -> Callable[[str], str]:
     """A function from a line to a line of JSON: the label of what has come so far, {"step", "label", "probability"}.
 
     A line is the numbers of a step, apart by commas or spaces; a piece of text; or, for recordings, the next
@@ -180,29 +131,29 @@ def stream(folder: Path | str) -> Callable[[str], str]:
     from carousel.data.audio import Hops
     from carousel.data.jsonl import step_sequence
 
-    settings, _ = load(folder)
-    prepared = Prepared.of(run.prepared(folder))
-    encode, cell = prepared.encoding.encode, run.network(folder)
+    run = Run.of(folder)
+    settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    encoding = prepared.encoding
     if prepared.rate is not None:
         hops = Hops(settings.log_mel(prepared.rate), prepared.rate)
         return labelled.streamed(
-            cell, prepared.labels, lambda line: encode(hops(labelled.step_of_numbers(line, hops.hop)[0]), _HERE), hops.restart
+            run.network, prepared, lambda line: hops(labelled.step_of_numbers(line, hops.hop)[0]), hops.restart
         )
-    if prepared.encoding.kind == "numbers":
-        size = prepared.encoding.input_size
-        return labelled.streamed(cell, prepared.labels, lambda line: encode(labelled.step_of_numbers(line, size), _HERE))
-    by = prepared.encoding.kind
-    return labelled.streamed(cell, prepared.labels, lambda line: encode(step_sequence(labelled.bare(line), by, _HERE)[1], _HERE))
+    if encoding.kind == "numbers":
+        return labelled.streamed(run.network, prepared, lambda line: labelled.step_of_numbers(line, encoding.input_size))
+    return labelled.streamed(
+        run.network, prepared, lambda line: step_sequence(labelled.bare(line), encoding.kind, labelled.HERE)[1]
+    )
 
 
-def read(path: Path, settings: Settings, *, rate: int | None = None, told: bool = True) -> "Sequences":
+def read(path: Path, settings: Settings, *, rate: int | None = None, with_labels: bool = True) -> "Sequences":
     """The sequences of a file of any kind that is classified.
 
     Args:
-        path:      the file.
-        settings:  how files are read.
-        rate:      the sample rate that recordings must have; None for that of the first.
-        told:      whether each must have its label.
+        path:         the file.
+        settings:     how files are read.
+        rate:         the sample rate that recordings must have; None for that of the first.
+        with_labels:  whether each must have its label.
     """
     from carousel.data.audio import read_recordings
     from carousel.data.idx import read_images
@@ -219,7 +170,7 @@ def read(path: Path, settings: Settings, *, rate: int | None = None, told: bool 
         sequences = read_jsonl(path, key=settings.key, label_key=settings.label_key, by=settings.by or "words")
     else:
         sequences = read_ts(path)
-    for n, label in enumerate(sequences.labels if told else ()):
+    for n, label in enumerate(sequences.labels if with_labels else ()):
         if not isinstance(label, str):
             wrong = "no label" if label is None else "a label for each step, which `carousel train tag` learns"
             raise InputError(f"{sequences.place(n)}: expected one label, found {wrong}")
@@ -250,21 +201,3 @@ def check_options(settings: Settings) -> None:
     labelled.refuse_unread(settings, others, f"{settings.file} is of another kind")
     if settings.by is not None and settings.by not in _STEPS[kind]:
         raise InputError(f"--by: expected {' or '.join(_STEPS[kind])} for {kind}, got {settings.by}")
-
-
-def _mistakes(test: "Sequences", judged: labelled.Judged) -> list[dict[str, Any]]:
-    """The sequences told wrongly, the most confident first."""
-    wrong: list[dict[str, Any]] = []
-    labels = judged.prepared.labels
-    for name, item, truth, chances in zip(test.names, test.items, judged.test.classes, judged.chances, strict=True):
-        chance, told = chances[0].max(0)
-        if told != truth:
-            mistake = {"name": name, "truth": labels[int(truth)], "told": labels[int(told)], "probability": round(float(chance), 4)}
-            wrong.append(mistake if test.kind == "numbers" else {**mistake, "text": _beginning(item)})
-    return sorted(wrong, key=lambda mistake: -mistake["probability"])[:20]
-
-
-def _beginning(item: Any) -> str:
-    """The first words of a text."""
-    text = item.decode(errors="replace") if isinstance(item, bytes) else " ".join(item[:30])
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -12,14 +12,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from carousel.errors import InputError
 from carousel.files import write_aside
-from carousel.jobs import run
+from carousel.jobs import run as runs
+from carousel.jobs.run import Run
 from carousel.jobs.settings import TrainSettings
+from carousel.plain import typed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from carousel.cell import Cell
     from carousel.data import Series
     from carousel.data.forecast import Forecast, Prepared, Track, Values
-    from carousel.train import Fit
 
-
-_UNTOLD = Parameter(show_default=False)  # the help of these says it in words
 _SHOWN = 120  # steps at which the gates are kept
+_PLAIN = {"name": str, "time_name": str, "notes": list[str]}  # entries of a result that are no arrays
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,13 @@ class Settings(TrainSettings):
     """The column or columns that say when (a date and an hour; year month day). [default: the first column of dates, if any]"""
     id: str | None = None
     """The column that tells many series in the file apart. [default: it is one series]"""
-    covariates: Annotated[tuple[str, ...], _UNTOLD] = ()
+    covariates: tuple[str, ...] = ()
     """Columns that the network reads too, numbers or texts, as they are known up to now. [default: none]"""
-    known: Annotated[tuple[str, ...], _UNTOLD] = ()
+    known: tuple[str, ...] = ()
     """Columns known ahead too: it also reads their values of the steps to come. [default: none]"""
     calendar: bool = False
     """Tell the network the hour of the day, the day of the week and the day of the year."""
-    quantiles: Annotated[tuple[float, ...], _UNTOLD] = ()
+    quantiles: tuple[float, ...] = ()
     """Levels to forecast, for intervals, such as 0.1 0.5 0.9. [default: the value alone]"""
     horizon: int = 12
     """How many steps ahead."""
@@ -94,8 +92,8 @@ class Held:
     forecasts: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class Result(runs.Result):
     """Errors and forecasts over the held-back ends of the series.
 
     Attributes:
@@ -106,22 +104,13 @@ class Result:
         notes:      what is to be known of the file: gaps, steps that differ.
         held:       a series each.
         gates:      what the network's gates did at the last steps of the first series: name -> (steps, units).
-        seconds:    time spent in training the network.
-        sequences:  training windows seen.
-        stopped:    why training ended.
-        command:    the command line that repeats the run.
     """
 
-    rows: list[dict[str, Any]]
     name: str
     time_name: str
     notes: list[str]
     held: list[Held]
     gates: dict[str, np.ndarray]
-    seconds: float
-    sequences: int
-    stopped: str
-    command: str
 
 
 def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
@@ -169,11 +158,16 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         "step": asdict(series[0].step),
     }
     cells = {name: _built(name, settings, task) for name in (settings.rival, settings.model) if name}
-    trained = _fit(cells[settings.model], task, settings, out, resume, progress)
+    chosen_by = monitor(settings)
+    trained = runs.fitted(
+        cells[settings.model], task, settings, monitor=chosen_by, out=out, resume=resume, progress=progress and settings.model
+    )
     if settings.rival:
-        beside = out / "baseline"
-        _fit(cells[settings.rival], task, replace(settings, model=settings.rival), beside, beside.exists(), progress)
-        run.keep_prepared(beside, prepared)
+        beside, own = out / "baseline", replace(settings, model=settings.rival)
+        runs.fitted(
+            cells[own.model], task, own, monitor=chosen_by, out=beside, resume=beside.exists(), progress=progress and own.model
+        )
+        runs.keep_prepared(beside, prepared)
     made = [_made(track, origins, cells, task.prepared) for track, origins in zip(task.tracks, task.origins, strict=True)]
     result = Result(
         rows=_table(task.tracks, task.origins, made, task.prepared),
@@ -211,31 +205,6 @@ def _built(model: str, settings: Settings, task: Forecast) -> Cell:
     from carousel.models import build
 
     return build(model, task.input_size, task.output_size, hidden=settings.hidden, layers=settings.layers, seed=settings.seed)
-
-
-def _fit(cell: Cell, task: Forecast, settings: Settings, out: Path, resume: bool, progress: bool) -> Fit:
-    from carousel.learn import BPTT
-    from carousel.train import fit
-
-    return fit(
-        cell,
-        task,
-        learner=BPTT(clip_norm=settings.clip_norm),
-        optimizer=settings.optimizer,
-        rate=settings.rate,
-        decay=settings.decay,
-        batch_size=settings.batch_size,
-        sequences=settings.sequences,
-        evaluate_every=settings.evaluate_every,
-        patience=settings.patience,
-        monitor=monitor(settings),
-        seed=settings.seed,
-        device=settings.device,
-        out=out,
-        resume=resume,
-        settings=settings.table(),
-        progress=progress and settings.model,
-    )
 
 
 def monitor(settings: Settings) -> str:
@@ -294,7 +263,7 @@ def _made(track: Track, origins: np.ndarray, networks: Mapping[str, Cell], prepa
 
 def _gates(cell: Cell, track: Track, start: int) -> dict[str, np.ndarray]:
     """The network's gates at the last steps of a series' held-back end."""
-    return run.gates(cell, track.inputs, min(_SHOWN, len(track) - start))
+    return runs.gates(cell, track.inputs, min(_SHOWN, len(track) - start))
 
 
 def _table(
@@ -330,28 +299,36 @@ def keep(out: Path, prepared: dict[str, Any], result: Result) -> None:
     np.savez_compressed(buffer, **arrays)
     write_aside(out / "forecasts.npz", buffer.getvalue())
     plain = replace(result, gates={}).__dict__ | {"held": [{"id": held.id, "times": held.times} for held in result.held]}
-    run.keep(out, prepared, plain)
+    runs.keep(out, prepared, plain)
 
 
-def load(folder: Path | str) -> tuple[Settings, Result]:
+def load(folder: Run | Path | str) -> tuple[Settings, Result]:
     """The settings and the result of a run folder whose training has ended.
 
     Raises:
         InputError: a folder that holds no finished forecast.
     """
-    settings = Settings.from_table(run.settings_table(folder), Path(folder) / "config.toml")
-    table = run.result(folder)
-    arrays = _arrays(Path(folder) / "forecasts.npz")
+    run = Run.of(folder)
+    return run.load(Settings, lambda table, place: _result(table, place, _arrays(run.folder / "forecasts.npz")))
+
+
+def _result(table: dict[str, Any], place: str, arrays: dict[str, np.ndarray]) -> Result:
+    """The result of result.json and of forecasts.npz."""
     try:
         methods = [row["method"] for row in table["rows"]]
-        table["held"] = [
+        held = [
             Held(held["id"], held["times"], arrays[f"{n} truth"], {method: arrays[f"{n} {method}"] for method in methods})
             for n, held in enumerate(table["held"])
         ]
-        table["gates"] = {name.removeprefix("gates "): arrays[name] for name in arrays if name.startswith("gates ")}
-        return settings, Result(**table)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{Path(folder) / 'result.json'}: not the result of a forecast: {error}") from None
+        own = {name: typed(table[name], kind, f"{place}: {name}") for name, kind in _PLAIN.items()}
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{place}: {error}") from None
+    for one in held:
+        if any(len(one.times) != len(one.truth) or len(of) > len(one.truth) or of.ndim != 3 for of in one.forecasts.values()):
+            raise InputError(f"{place}: the times do not fit the values in forecasts.npz")
+    gates = {name.removeprefix("gates "): arrays[name] for name in arrays if name.startswith("gates ")}
+    shared = runs.Result.from_table({name: table[name] for name in table if name not in (*_PLAIN, "held", "gates")}, place)
+    return Result(**vars(shared), **own, held=held, gates=gates)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -366,21 +343,17 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: missing or damaged: {error}") from None
 
 
-def _prepared(folder: Path | str) -> tuple[dict[str, Any], Prepared]:
-    """prepared.json as it stands, and what of it the task understands."""
+def _prepared(run: Run) -> Prepared:
+    """What of prepared.json the task understands."""
     from carousel.data.forecast import Prepared
 
-    table = run.prepared(folder)
-    try:
-        return table, Prepared.from_table(table)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{Path(folder) / 'prepared.json'}: damaged: {error}") from None
+    return run.prepared_as(Prepared.from_table)
 
 
 # --- Use -------------------------------------------------------------------------------------------
 
 
-def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
+def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
     """The table of errors on the held-back end; or on a file of the same form, from every origin that
     follows at least `history` values (and a season).
 
@@ -389,26 +362,27 @@ def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[st
     """
     import numpy as np
 
-    settings, result = load(folder)
+    run = Run.of(folder)
+    settings, result = load(run)
     if file is None:
         return result.rows
-    table, prepared = _prepared(folder)
+    prepared = _prepared(run)
     first = max(prepared.history, prepared.season or 0)
-    tracks = [prepared.track(one) for one in _series(settings, table, file)]
+    tracks = [prepared.track(one) for one in _series(settings, run.prepared, file)]
     for track in tracks:
         if len(track) < first + prepared.horizon:
             name = f"the series {track.series.id!r}" if track.series.id else "the series"
             needed = f"{first} to begin with and the horizon, {prepared.horizon}"
             raise InputError(f"{file}: {name} has {len(track)} values, at least {first + prepared.horizon} are needed ({needed})")
     origins = [np.arange(first - 1, len(track) - prepared.horizon) for track in tracks]
-    networks = {settings.model: run.network(folder)}
+    networks = {settings.model: run.network}
     if settings.rival:
-        networks = {settings.rival: run.network(Path(folder) / "baseline"), **networks}
+        networks = {settings.rival: Run(run.folder / "baseline").network, **networks}
     made = [_made(track, own, networks, prepared) for track, own in zip(tracks, origins, strict=True)]
     return _table(tracks, origins, made, prepared)
 
 
-def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
+def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
     """The values after the end of each series in a file: a record each step ahead.
 
     A record has the id where the run has one, the time, "ahead" (1 to horizon), the target, and its
@@ -422,11 +396,10 @@ def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
 
     from carousel.data.times import Step, following
 
-    settings, _ = load(folder)
-    table, prepared = _prepared(folder)
-    cell = run.network(folder)
+    run = Run.of(folder)
+    settings, prepared, cell = run.settings(Settings), _prepared(run), run.network
     ahead_known = any(column.known for column in prepared.features.columns)
-    for one in _series(settings, table, file):
+    for one in _series(settings, run.prepared, file):
         track = prepared.track(one)
         there = np.flatnonzero(~np.isnan(track.values))
         if not len(there):
@@ -436,7 +409,7 @@ def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
             rows = f"{prepared.horizon} rows after the last value of {settings.target!r}"
             raise InputError(f"{file}: expected {rows}, for {', '.join(settings.known)}, got {len(track) - 1 - origin}")
         forecast = rolling(cell, track, np.array([origin]), prepared.horizon)[0]
-        step = one.step if len(one) > 1 else Step(**table["step"])
+        step = one.step if len(one) > 1 else Step(**run.prepared["step"])
         times = one.times[origin + 1 :] if ahead_known else following(one.times[-1], step, prepared.horizon)
         for n, values in enumerate(forecast.tolist()):
             record: dict[str, Any] = {settings.id: one.id} if settings.id else {}
@@ -455,7 +428,7 @@ def _series(settings: Settings, table: Mapping[str, Any], file: Path | str) -> l
     return series_of(read_table(file), settings.target, table["time"], id=settings.id, columns=asked, texts=table["texts"])
 
 
-def stream(folder: Path | str) -> Callable[[str], str]:
+def stream(folder: Run | Path | str) -> Callable[[str], str]:
     """A function from one row of CSV, with the columns of the training file, to the forecasts after it.
 
     The answer is a row too: the id where the run has one, the time, and the forecasts 1, 2, ... steps ahead,
@@ -465,10 +438,11 @@ def stream(folder: Path | str) -> Callable[[str], str]:
     Raises:
         InputError: no finished run, or one that was trained with columns known ahead.
     """
-    settings, _ = load(folder)
+    run = Run.of(folder)
+    settings = run.settings(Settings)
     if settings.known:
-        raise InputError(f"{folder}: its network reads {', '.join(settings.known)} ahead; use predict")
-    return _Stream(settings, *_prepared(folder), run.network(folder))
+        raise InputError(f"{run.folder}: its network reads {', '.join(settings.known)} ahead; use predict")
+    return _Stream(settings, run.prepared, _prepared(run), run.network)
 
 
 class _Stream:

@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from cyclopts import Group, Parameter
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from carousel.errors import InputError
 from carousel.jobs import IDX, ending, run
-from carousel.jobs.settings import Training, TrainSettings
+from carousel.jobs.settings import Section, Training, TrainSettings
+from carousel.plain import typed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,14 +26,13 @@ if TYPE_CHECKING:
     from carousel.cell import Cell
     from carousel.data.classification import Classification, Part
     from carousel.data.sequences import Encoding, Sequences
-    from carousel.task import Task
-    from carousel.train import Fit
 
-Texts = Parameter(group=Group("JSON lines and texts", sort_key=0.4))
-Network = Parameter(group=Group("Network", sort_key=0.9))
+Texts = Section("JSON lines and texts", 0.4)
+Network = Section("Network", 0.9)
 
 Answer = Literal["mean", "last"]
 NONE = "none"
+HERE = "standard input"
 STEPS_AT_ONCE = 50_000
 """Time steps, over all sequences of a batch, that a network is asked for at once: what bounds the memory."""
 
@@ -82,6 +80,43 @@ class LabelledSettings(TrainSettings):
     """The learning rate."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelledResult(run.Result):
+    """Scores on the held-back part, with C labels.
+
+    Attributes:
+        rows:       a method each: {"method", "accuracy", "macro-F1"} in percent of the sequences, or of their steps: the
+                    most frequent label, the baseline, the network.
+        labels:     C texts.
+        confusion:  (C, C) how often each label, by row, was predicted as each, by column, by the network.
+        mistakes:   {"name", "truth", "predicted", "probability"} of what was predicted wrong, the most confident
+                    first, twenty at most; of steps {"step"} too, and of words {"word"}; of texts {"text"}, their beginning.
+        example:    what the gates did in one sequence, for a picture: {"name", "kind", "steps", "series", "gates"};
+                    None for a network without gates.
+        counts:     sequences of the training, validation and test part.
+    """
+
+    labels: list[str]
+    confusion: list[list[int]]
+    mistakes: list[dict[str, Any]]
+    example: dict[str, Any] | None
+    counts: dict[str, int]
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any], place: str) -> Self:
+        """The result that result.json has; where "predicted" was once called "told", either is read."""
+        result = super().from_table(table, place)
+        for mistake in result.mistakes:
+            if "told" in mistake:
+                mistake["predicted"] = mistake.pop("told")
+            if not {"name", "truth", "predicted", "probability"} <= mistake.keys():
+                raise InputError(f"{place}: mistakes: expected name, truth, predicted and probability each")
+        C = len(result.labels)
+        if [len(row) for row in result.confusion] != [C] * C:
+            raise InputError(f"{place}: confusion: expected {C} rows of {C} counts, as there are labels")
+        return result
+
+
 def kind_of(path: Path) -> str:
     """recordings, images, JSON lines or ts; InputError for a file of another kind."""
     if path.is_dir() or ending(path) in (".tar", ".tgz", ".wav"):
@@ -125,7 +160,7 @@ def cut(data: "Sequences", settings: LabelledSettings, test: "Sequences | None",
     from carousel.data.classification import held_back
 
     if test is not None or in_test:
-        refuse_unread(settings, ["test_share"], "the test part is told otherwise")
+        refuse_unread(settings, ["test_share"], "the test part is given otherwise")
     if data.kind == "numbers":
         refuse_unread(settings, ["vocabulary", "embedding"], f"{data.source} holds numbers")
     else:
@@ -174,7 +209,12 @@ class Prepared:
         """The inverse of `table`."""
         from carousel.data.sequences import encoding_of
 
-        return Prepared(encoding_of(table["encoding"]), table["labels"], table["usual"], table["rate"], table["length"])
+        kinds = {"labels": list[str], "usual": str, "rate": int | None, "length": int | None}
+        own = Prepared(encoding_of(table["encoding"]), **{name: typed(table[name], kind, name) for name, kind in kinds.items()})
+        symbols, size = table["symbols"], own.encoding.input_size
+        if len(own.labels) != table["output_size"] or own.usual not in own.labels or size != (symbols or table["input_size"]):
+            raise ValueError("the labels or the encoding do not fit the sizes of the network")
+        return own
 
     def inputs(self, sequences: "Sequences") -> "list[Tensor]":
         """Each sequence as the network reads it."""
@@ -190,14 +230,14 @@ class Prepared:
 
         number = {label: n for n, label in enumerate(self.labels)}
         classes = []
-        for n, told in enumerate(sequences.labels):
-            for label in told if isinstance(told, list) else [told]:
+        for n, given in enumerate(sequences.labels):
+            for label in given if isinstance(given, list) else [given]:
                 if label not in number:
                     raise InputError(
                         f"{sequences.place(n)}: the label {label!r} is not in the training part ({listed(self.labels)})"
                     )
             classes.append(
-                torch.tensor([number[label] for label in told[: self.length]] if isinstance(told, list) else number[told])
+                torch.tensor([number[label] for label in given[: self.length]] if isinstance(given, list) else number[given])
             )
         return Part(self.inputs(sequences), classes)
 
@@ -224,7 +264,7 @@ def prepare(training: "Sequences", settings: LabelledSettings) -> Prepared:
 
 
 def _every_label(sequences: "Sequences") -> Iterator[str]:
-    return (label for told in sequences.labels for label in (told if isinstance(told, list) else [told]))
+    return (label for given in sequences.labels for label in (given if isinstance(given, list) else [given]))
 
 
 def listed(labels: Sequence[str]) -> str:
@@ -273,63 +313,17 @@ def network(name: str, sizes: dict[str, Any], settings: LabelledSettings, answer
     )
 
 
-def fitted(cell: "Cell", task: "Task", settings: LabelledSettings, **where: Any) -> "Fit":
-    """Train the network with the settings; `where` are out, resume and progress of `carousel.train.fit`."""
-    from carousel.learn import BPTT
-    from carousel.train import fit
-
-    return fit(
-        cell,
-        task,
-        learner=BPTT(clip_norm=settings.clip_norm),
-        optimizer=settings.optimizer,
-        rate=settings.rate,
-        decay=settings.decay,
-        batch_size=settings.batch_size,
-        sequences=settings.sequences,
-        evaluate_every=settings.evaluate_every,
-        patience=settings.patience,
-        seed=settings.seed,
-        device=settings.device,
-        settings=settings.table(),
-        **where,
-    )
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A network that has been trained, and what it says of the test part.
-
-    Attributes:
-        prepared:   what was learned of the training part.
-        rows:       {"method", "accuracy", "macro-F1"} in percent: the most frequent label, the baseline, the network.
-        confusion:  (C, C) how often each label, by row, was told to be each, by column, by the network.
-        test:       the test part as the network reads it.
-        chances:    for each of its sequences (T, C) the probability of each label at each step, or (1, C) of the whole.
-        example:    what the gates did in one sequence of the test part, as `_example` has it.
-        fit:        of the network.
-    """
-
-    prepared: Prepared
-    rows: list[dict[str, Any]]
-    confusion: list[list[int]]
-    test: "Part"
-    chances: "list[Tensor]"
-    example: dict[str, Any] | None
-    fit: "Fit"
-
-
-def learn(
+def train(
     settings: LabelledSettings,
-    out: Path,
+    out: Path | str,
     parts: Parts,
     make: "type[Classification]",
     *,
     answer: Answer,
     resume: bool,
     progress: bool,
-) -> Judged:
-    """Train the network, then its baseline, on a task of the class `make`, and judge both on the test part."""
+) -> LabelledResult:
+    """Train the network, then its baseline, on a task of the class `make`, judge both on the test part, write the run folder."""
     import torch
 
     # What can be refused is, before any training.
@@ -342,15 +336,60 @@ def learn(
     if settings.baseline not in (NONE, settings.model):
         other = network(settings.baseline, sizes, settings, "last" if task.each_step else "mean")
 
-    fit = fitted(own, task, settings, out=out, resume=resume, progress=progress and settings.model)
+    fit = run.fitted(own, task, settings, out=out, resume=resume, progress=progress and settings.model)
     said = {settings.model: logits(fit.cell, test.inputs, last=not task.each_step)}
     if other is not None:
         # It has no folder of its own: a run that is resumed trains it again.
-        trained = fitted(other, task, settings, progress=progress and settings.baseline)
+        trained = run.fitted(other, task, settings, progress=progress and settings.baseline)
         said = {settings.baseline: logits(trained.cell, test.inputs, last=not task.each_step), **said}
     rows, confusion = judge(prepared, test, said)
     chances = [torch.softmax(one, 1) for one in said[settings.model]]
-    return Judged(prepared, rows, confusion, test, chances, _example(fit.cell, parts.test, test), fit)
+    result = LabelledResult(
+        rows=rows,
+        labels=prepared.labels,
+        confusion=confusion,
+        mistakes=_mistakes(prepared.labels, parts.test, test, chances, task.each_step),
+        example=_example(fit.cell, parts.test, test),
+        counts={"training": len(parts.training), "validation": len(parts.validation), "test": len(parts.test)},
+        seconds=fit.seconds,
+        sequences=fit.sequences,
+        stopped=fit.stopped,
+        command=settings.command(out),
+    )
+    run.keep(Path(out), sizes, asdict(result))
+    return result
+
+
+def evaluate(
+    folder: run.Run, prepared: Prepared, settings: LabelledSettings, sequences: "Sequences", *, last: bool
+) -> list[dict[str, Any]]:
+    """Scores of a finished run's network, and of always the most frequent label, on sequences with their labels."""
+    part = prepared.part(sequences)
+    rows, _ = judge(prepared, part, {settings.model: logits(folder.network, part.inputs, last=last)})
+    return rows
+
+
+def _mistakes(
+    labels: Sequence[str], sequences: "Sequences", part: "Part", chances: "Sequence[Tensor]", each_step: bool
+) -> list[dict[str, Any]]:
+    """The twenty sequences, or steps, that were predicted wrong with the most confidence, as `LabelledResult` has them."""
+    wrong: list[dict[str, Any]] = []
+    for name, item, truth, chance in zip(sequences.names, sequences.items, part.classes, chances, strict=True):
+        best, predicted = chance.max(1)
+        for step in (predicted != truth.reshape(-1)).nonzero()[:, 0].tolist():
+            place = {"name": name, "step": step + 1} if each_step else {"name": name}
+            pair = {"truth": labels[int(truth.reshape(-1)[step])], "predicted": labels[int(predicted[step])]}
+            shown: dict[str, Any] = {}
+            if sequences.kind != "numbers":
+                shown = {"word": item[step]} if each_step else {"text": _beginning(item)}
+            wrong.append({**place, **pair, **shown, "probability": round(float(best[step]), 4)})
+    return sorted(wrong, key=lambda mistake: -mistake["probability"])[:20]
+
+
+def _beginning(item: Any) -> str:
+    """The first words of a text."""
+    text = item.decode(errors="replace") if isinstance(item, bytes) else " ".join(item[:30])
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _example(cell: "Cell", sequences: "Sequences", part: "Part") -> dict[str, Any] | None:
@@ -393,15 +432,15 @@ def judge(prepared: Prepared, part: "Part", said: "dict[str, list[Tensor]]") -> 
 
     truth = torch.cat([one.reshape(-1) for one in part.classes])
     C = len(prepared.labels)
-    told = {f"always {prepared.usual}": torch.full_like(truth, prepared.labels.index(prepared.usual))}
-    told |= {name: torch.cat(answers).argmax(1) for name, answers in said.items()}
-    counts = {name: confusion(truth, answers, C) for name, answers in told.items()}
+    predicted = {f"always {prepared.usual}": torch.full_like(truth, prepared.labels.index(prepared.usual))}
+    predicted |= {name: torch.cat(answers).argmax(1) for name, answers in said.items()}
+    counts = {name: confusion(truth, answers, C) for name, answers in predicted.items()}
     rows = [{"method": name, **scores(table)} for name, table in counts.items()]
     return rows, list(counts.values())[-1].tolist()
 
 
 def streamed(
-    cell: "Cell", labels: Sequence[str], steps: "Callable[[str], Tensor]", restart: Callable[[], None] = lambda: None
+    cell: "Cell", prepared: Prepared, steps: "Callable[[str], Any]", restart: Callable[[], None] = lambda: None
 ) -> Callable[[str], str]:
     """A function from a line to a line of JSON: {"step", "label", "probability"} after the steps that the line holds.
 
@@ -409,8 +448,8 @@ def streamed(
 
     Args:
         cell:     the network.
-        labels:   by class.
-        steps:    a line to the steps that it holds, (T, ...); InputError before anything has moved.
+        prepared: of the network.
+        steps:    a line to the steps that it holds, as its encoding reads them; InputError before anything has moved.
         restart:  what is to be done, besides, where a new sequence begins.
     """
     import torch
@@ -426,11 +465,13 @@ def streamed(
             stepper.state, count = None, 0
             restart()
             return ""
-        for x in steps(line):
+        for x in prepared.encoding.encode(steps(line), HERE):
             y = stepper(x)
             count += 1
-        chance, told = torch.softmax(y, 0).max(0)
-        return json.dumps({"step": count, "label": labels[int(told)], "probability": round(float(chance), 4)}, ensure_ascii=False)
+        chance, best = torch.softmax(y, 0).max(0)
+        return json.dumps(
+            {"step": count, "label": prepared.labels[int(best)], "probability": round(float(chance), 4)}, ensure_ascii=False
+        )
 
     return answer
 
@@ -457,4 +498,4 @@ def step_of_numbers(line: str, size: int) -> "np.ndarray":
         raise InputError(f"expected {size} numbers, apart by commas or spaces, got {line.strip()[:40]!r}") from None
     if len(values) != size:
         raise InputError(f"expected {size} numbers, got {len(values)}")
-    return as_numbers([values], "standard input")
+    return as_numbers([values], HERE)

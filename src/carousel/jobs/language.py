@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from carousel.errors import InputError
-from carousel.jobs import run
+from carousel.jobs import run as runs
+from carousel.jobs.run import Run
 from carousel.jobs.settings import Training, TrainSettings
+from carousel.plain import from_table, typed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +46,7 @@ class Settings(TrainSettings):
     unit: Literal["character", "byte"] = "character"
     """What a symbol is."""
     order: int = 5
-    """Symbols of a run that the counting baseline counts, the told one included."""
+    """Symbols of a run that the counting baseline counts, the predicted one included."""
     validation: float = 0.05
     """Share of the text, before the test part, that training is watched on."""
     test: float = 0.1
@@ -67,8 +69,8 @@ class Settings(TrainSettings):
     """Gradients (of the sum over a sequence's steps) longer than this are scaled down to it."""
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class Result(runs.Result):
     """Bits on the held-back end of the text.
 
     Attributes:
@@ -79,22 +81,13 @@ class Result:
         gates:      what the gates did in the first steps of the test part: name -> (steps, units); empty for
                     a network without gates.
         passages:   {"title", "pieces": [(text, bits)]} of the test part: its beginning, and where the network took the most bits.
-        seconds:    time spent in training.
-        sequences:  training sequences seen.
-        stopped:    why training ended.
-        command:    the command line that repeats the run.
     """
 
-    rows: list[dict[str, Any]]
     counts: dict[str, int]
     symbols: int
     sample: str
     passages: list[dict[str, Any]]
     gates: dict[str, list[list[float]]]
-    seconds: float
-    sequences: int
-    stopped: str
-    command: str
 
 
 def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
@@ -110,9 +103,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         InputError: a file, option or folder that cannot be used.
     """
     from carousel.data.text import Alphabet, Language, counted_bits, read_text
-    from carousel.learn import BPTT
     from carousel.models import build
-    from carousel.train import fit
 
     out = Path(out)
     for name, share in (("validation", settings.validation), ("test", settings.test)):
@@ -147,24 +138,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         dropout=settings.dropout,
         seed=settings.seed,
     )
-    fitted = fit(
-        cell,
-        task,
-        learner=BPTT(clip_norm=settings.clip_norm),
-        optimizer=settings.optimizer,
-        rate=settings.rate,
-        decay=settings.decay,
-        batch_size=settings.batch_size,
-        sequences=settings.sequences,
-        evaluate_every=settings.evaluate_every,
-        patience=settings.patience,
-        seed=settings.seed,
-        device=settings.device,
-        out=out,
-        resume=resume,
-        settings=settings.table(),
-        progress=progress and settings.model,
-    )
+    fitted = runs.fitted(cell, task, settings, out=out, resume=resume, progress=progress and settings.model)
     bits = _bits(fitted.cell, numbers, test_start, settings.length)
     measure = f"bits/{settings.unit}"
     counted = {
@@ -184,24 +158,20 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         stopped=fitted.stopped,
         command=settings.command(out),
     )
-    run.keep(out, prepared, asdict(result))
+    runs.keep(out, prepared, asdict(result))
     return result
 
 
-def load(folder: Path | str) -> tuple[Settings, Result]:
+def load(folder: Run | Path | str) -> tuple[Settings, Result]:
     """The settings and the result of a run folder whose training has ended.
 
     Raises:
         InputError: a folder that holds no finished language model.
     """
-    settings = Settings.from_table(run.settings_table(folder), Path(folder) / "config.toml")
-    try:
-        return settings, Result(**run.result(folder))
-    except TypeError as error:
-        raise InputError(f"{Path(folder) / 'result.json'}: not the result of a language model: {error}") from None
+    return Run.of(folder).load(Settings, Result.from_table)
 
 
-def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
+def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
     """The table of the held-back end; or the network's bits on the whole of another text.
 
     Raises:
@@ -211,14 +181,15 @@ def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[st
 
     from carousel.data.text import read_text
 
-    settings, result = load(folder)
+    run = Run.of(folder)
+    settings, result = load(run)
     if file is None:
         return result.rows
-    alphabet, warm_up = _prepared(folder)
+    alphabet, warm_up = run.prepared_as(_prepared)
     numbers = alphabet.numbers(read_text(file, alphabet.unit))
     if len(numbers) < 2:
         raise InputError(f"{file}: expected two symbols or more, got {len(numbers)}")
-    bits = _bits(run.network(folder), numbers, 1, warm_up)
+    bits = _bits(run.network, numbers, 1, warm_up)
     measure = f"bits/{alphabet.unit}"
     return [
         {"method": "every symbol alike", measure: math.log2(alphabet.size)},
@@ -226,7 +197,7 @@ def evaluate(folder: Path | str, file: Path | str | None = None) -> list[dict[st
     ]
 
 
-def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
+def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
     """How surprising each line of a text is: {"line", "symbols", "bits": of its symbols, on average}.
 
     A line's end counts as its last symbol; what came before it is known. The first symbol of all has no bits.
@@ -236,12 +207,13 @@ def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
     """
     from carousel.data.text import read_text
 
-    alphabet, warm_up = _prepared(folder)
+    run = Run.of(folder)
+    alphabet, warm_up = run.prepared_as(_prepared)
     text = read_text(file, alphabet.unit)
     numbers = alphabet.numbers(text)
     if len(numbers) < 2:
         raise InputError(f"{file}: expected two symbols or more, got {len(numbers)}")
-    bits = [0.0, *_bits(run.network(folder), numbers, 1, warm_up).tolist()]
+    bits = [0.0, *_bits(run.network, numbers, 1, warm_up).tolist()]
     end = 10 if isinstance(text, bytes) else "\n"
     start = 0
     lines = 0
@@ -253,7 +225,7 @@ def predict(folder: Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
             start = n + 1
 
 
-def stream(folder: Path | str) -> Callable[[str], str]:
+def stream(folder: Run | Path | str) -> Callable[[str], str]:
     """A function from a line of text to a line of JSON: {"bits": of its symbols on average, "next": the likeliest after it}.
 
     The line is read as it stands: its end counts where it has one. The very first symbol has no bits. Read by byte, a
@@ -268,8 +240,9 @@ def stream(folder: Path | str) -> Callable[[str], str]:
 
     from carousel.loop import scan
 
-    alphabet, _ = _prepared(folder)
-    cell, state = run.network(folder), None
+    run = Run.of(folder)
+    alphabet, _ = run.prepared_as(_prepared)
+    cell, state = run.network, None
     expected: Tensor | None = None  # log probabilities of the next symbol
 
     @torch.no_grad()
@@ -290,7 +263,7 @@ def stream(folder: Path | str) -> Callable[[str], str]:
 
 
 def generate(
-    folder: Path | str, prompt: str = "\n", *, length: int = 500, temperature: float = 1.0, seed: int = 0
+    folder: Run | Path | str, prompt: str = "\n", *, length: int = 500, temperature: float = 1.0, seed: int = 0
 ) -> Iterator[str]:
     """Text that the network writes on from a prompt, a symbol at a time; the prompt itself is not given again.
 
@@ -304,17 +277,17 @@ def generate(
     Raises:
         InputError: no finished language model, an option that cannot be used.
     """
-    settings = run.settings_table(folder)
-    if settings["job"] != Settings.job:
-        raise InputError(f"{folder}: a run of {settings['job']}; only a language model writes")
+    run = Run.of(folder)
+    if run.job != Settings.job:
+        raise InputError(f"{run.folder}: a run of {run.job}; only a language model writes")
     if not prompt:
         raise InputError("generate: expected a prompt of one symbol or more")
     if length < 0:
         raise InputError(f"generate: expected length of at least 0, got {length}")
     if not 0 <= temperature < float("inf"):
         raise InputError(f"generate: expected a temperature of at least 0, got {temperature}")
-    alphabet, _ = _prepared(folder)
-    return _written(run.network(folder), alphabet, prompt, length, temperature, seed)
+    alphabet, _ = run.prepared_as(_prepared)
+    return _written(run.network, alphabet, prompt, length, temperature, seed)
 
 
 def _written(cell: "Cell", alphabet: "Alphabet", prompt: str, length: int, temperature: float, seed: int) -> Iterator[str]:
@@ -339,15 +312,14 @@ def _written(cell: "Cell", alphabet: "Alphabet", prompt: str, length: int, tempe
     yield decoder.decode(b"", final=True)
 
 
-def _prepared(folder: Path | str) -> "tuple[Alphabet, int]":
-    """The alphabet of a run, and the length of its training sequences."""
+def _prepared(table: dict[str, Any]) -> "tuple[Alphabet, int]":
+    """The alphabet of a run, and the length of its training sequences, of prepared.json."""
     from carousel.data.text import Alphabet
 
-    table = run.prepared(folder)
-    try:
-        return Alphabet(**table["alphabet"]), table["length"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{Path(folder) / 'prepared.json'}: not of a language model: {error}") from None
+    alphabet = from_table(Alphabet, table["alphabet"], "alphabet")
+    if not alphabet.size == table["symbols"] == table["output_size"]:
+        raise ValueError("the alphabet does not fit the sizes of the network")
+    return alphabet, typed(table["length"], int, "length")
 
 
 def _bits(cell: "Cell", numbers: "Tensor", begin: int, warm_up: int) -> "Tensor":
@@ -370,7 +342,9 @@ def _bits(cell: "Cell", numbers: "Tensor", begin: int, warm_up: int) -> "Tensor"
 def _gates(cell: "Cell", text: "Tensor") -> dict[str, list[list[float]]]:
     """What the gates did while the network read a text from the start state."""
     return (
-        {name: values.round(3).tolist() for name, values in run.gates(cell.cpu(), text, len(text)).items()} if len(text) > 1 else {}
+        {name: values.round(3).tolist() for name, values in runs.gates(cell.cpu(), text, len(text)).items()}
+        if len(text) > 1
+        else {}
     )
 
 

@@ -11,85 +11,204 @@ from __future__ import annotations
 import json
 import shlex
 import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from carousel.errors import InputError
 from carousel.files import write_aside
+from carousel.jobs.settings import TrainSettings
+from carousel.plain import from_table
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from carousel.cell import Cell
+    from carousel.task import Task
+    from carousel.train import Fit
+
+S = TypeVar("S", bound=TrainSettings)
+P = TypeVar("P")
 
 
-def settings_table(run: Path | str) -> dict[str, Any]:
-    """The settings of a run folder as config.toml has them, whether or not its training has ended."""
-    path = Path(run) / "config.toml"
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["settings"]
-        return {**table, "job": str(table["job"])}
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{run}: not a run folder: there is no config.toml in it") from None
-    except KeyError as error:
-        raise InputError(f"{path}: not the settings of a run: it has no {error}") from None
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the settings of a run: {error}") from None
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What every job's result has; each job adds its own.
+
+    Attributes:
+        rows:       a method each: {"method", and its measures}, the network last.
+        seconds:    time spent in training the network.
+        sequences:  training sequences seen.
+        stopped:    why training ended.
+        command:    the command line that repeats the run.
+    """
+
+    rows: list[dict[str, Any]]
+    seconds: float
+    sequences: int
+    stopped: str
+    command: str
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any], place: str) -> Self:
+        """The result that result.json has. InputError begins with `place`."""
+        result = from_table(cls, table, place)
+        for row in result.rows or [{}]:
+            measures = [value for name, value in row.items() if name != "method"]
+            same = row.keys() == result.rows[0].keys() if result.rows else False
+            if not same or not isinstance(row.get("method"), str) or not all(type(value) in (int, float) for value in measures):
+                raise InputError(f"{place}: rows: expected a method each, with the same measures")
+        return result
 
 
-def keep_prepared(run: Path, prepared: dict[str, Any]) -> None:
+class Run:
+    """A run folder. Each of its files is read once, when it is first asked for.
+
+    Raises:
+        InputError: a folder that is no run, a file in it that is missing or damaged.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @staticmethod
+    def of(run: Run | Path | str) -> Run:
+        """The run in a folder; a `Run` as it stands."""
+        return run if isinstance(run, Run) else Run(run)
+
+    @cached_property
+    def table(self) -> dict[str, Any]:
+        """The settings as config.toml has them, whether or not training has ended."""
+        path = self.folder / "config.toml"
+        try:
+            table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["settings"]
+            return {**table, "job": str(table["job"])}
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{self.folder}: not a run folder: there is no config.toml in it") from None
+        except KeyError as error:
+            raise InputError(f"{path}: not the settings of a run: it has no {error}") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not the settings of a run: {error}") from None
+
+    @property
+    def job(self) -> str:
+        """The name of the job that made it."""
+        name: str = self.table["job"]
+        return name
+
+    def settings(self, kind: type[S]) -> S:
+        """The settings, those of one job."""
+        if self.job != kind.job:
+            raise InputError(f"{self.folder}: a run of {self.job}, not of {kind.job}")
+        return kind.from_table(self.table, self.folder / "config.toml")
+
+    @cached_property
+    def prepared(self) -> dict[str, Any]:
+        """What the job kept of its training data: at least input_size and output_size, as `carousel.models.build` takes them."""
+        return self._json("prepared.json")
+
+    def prepared_as(self, make: Callable[[dict[str, Any]], P]) -> P:
+        """What `make` makes of `prepared`."""
+        try:
+            return make(self.prepared)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            message = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{self.folder / 'prepared.json'}: damaged, or of another job: {message}") from None
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """The table of a finished run's result."""
+        return self._json("result.json")
+
+    def load(self, settings: type[S], result: Callable[[dict[str, Any], str], P]) -> tuple[S, P]:
+        """The settings and the result of a run whose training has ended; `result` makes it from (table, place)."""
+        place = f"{self.folder / 'result.json'}: not the result of {settings.job}"
+        return self.settings(settings), result(self.result, place)
+
+    @cached_property
+    def network(self) -> Cell:
+        """The trained network of a finished run, in evaluation mode, on the CPU."""
+        from carousel.checkpoint import load_weights
+        from carousel.models import build
+
+        cell = build(**self.network_arguments())
+        load_weights(cell, self.folder / "best" / "weights.safetensors")
+        return cell.eval()
+
+    def network_arguments(self) -> dict[str, Any]:
+        """What `carousel.models.build` made the network from, but the seed of its first weights."""
+        settings, sizes = self.table, self.prepared
+        try:
+            return {
+                "name": settings["model"],
+                "input_size": sizes["input_size"],
+                "output_size": sizes["output_size"],
+                "hidden": settings["hidden"],
+                "layers": settings["layers"],
+                "symbols": sizes.get("symbols", 0),
+                "dropout": settings.get("dropout", 0.0),
+                "answer": settings.get("answer", "last"),
+            }
+        except KeyError as error:
+            raise InputError(f"{self.folder}: config.toml or prepared.json is damaged: no {error}") from None
+
+    def blank_inputs(self, steps: int = 50) -> Tensor:
+        """(T, B, I) inputs of the shape and kind that the network takes, B as in its training."""
+        import torch
+
+        B, sizes = self.table["batch_size"], self.prepared
+        return torch.zeros(steps, B, dtype=torch.int64) if sizes.get("symbols") else torch.zeros(steps, B, sizes["input_size"])
+
+    def _json(self, name: str) -> dict[str, Any]:
+        assert self.table  # names a folder that is no run
+        path = self.folder / name
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            go_on = f"carousel resume {shlex.quote(str(self.folder))}"
+            raise InputError(f"{self.folder}: the run has no result yet; go on with: {go_on}") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: damaged: {error}") from None
+        if not isinstance(table, dict):
+            raise InputError(f"{path}: damaged: expected an object")
+        return table
+
+
+def fitted(cell: Cell, task: Task, settings: TrainSettings, **where: Any) -> Fit:
+    """Train a network with the settings; `where` are monitor, out, resume and progress of `carousel.train.fit`."""
+    from carousel.learn import BPTT
+    from carousel.train import fit
+
+    return fit(
+        cell,
+        task,
+        learner=BPTT(clip_norm=settings.clip_norm),
+        optimizer=settings.optimizer,
+        rate=settings.rate,
+        decay=settings.decay,
+        batch_size=settings.batch_size,
+        sequences=settings.sequences,
+        evaluate_every=settings.evaluate_every,
+        patience=settings.patience,
+        seed=settings.seed,
+        device=settings.device,
+        settings=settings.table(),
+        **where,
+    )
+
+
+def keep_prepared(folder: Path, prepared: dict[str, Any]) -> None:
     """Write what was learned of the data; arrays become lists."""
-    _keep_json(run / "prepared.json", prepared)
+    _keep_json(folder / "prepared.json", prepared)
 
 
-def keep(run: Path, prepared: dict[str, Any], result: dict[str, Any]) -> None:
+def keep(folder: Path, prepared: dict[str, Any], result: dict[str, Any]) -> None:
     """Write what was learned of the data, then the result; arrays become lists."""
-    keep_prepared(run, prepared)
-    _keep_json(run / "result.json", result)
-
-
-def prepared(run: Path | str) -> dict[str, Any]:
-    """What the job kept of its training data: at least input_size and output_size, as `carousel.models.build` takes them."""
-    return _json(Path(run), "prepared.json")
-
-
-def result(run: Path | str) -> dict[str, Any]:
-    """The table of a finished run's result."""
-    return _json(Path(run), "result.json")
-
-
-def network(run: Path | str) -> Cell:
-    """The trained network of a finished run, in evaluation mode, on the CPU."""
-    from carousel.checkpoint import load_weights
-    from carousel.models import build
-
-    cell = build(**build_arguments(run))
-    load_weights(cell, Path(run) / "best" / "weights.safetensors")
-    return cell.eval()
-
-
-def build_arguments(run: Path | str) -> dict[str, Any]:
-    """What `carousel.models.build` made the network of a finished run from, but the seed of its first weights."""
-    settings, sizes = settings_table(run), prepared(run)
-    return {
-        "name": settings["model"],
-        "input_size": sizes["input_size"],
-        "output_size": sizes["output_size"],
-        "hidden": settings["hidden"],
-        "layers": settings["layers"],
-        "symbols": sizes.get("symbols", 0),
-        "dropout": settings.get("dropout", 0.0),
-        "answer": settings.get("answer", "last"),
-    }
-
-
-def blank_inputs(run: Path | str, steps: int = 50) -> Tensor:
-    """(T, B, I) inputs of the shape and kind that the network of a finished run takes, B as in its training."""
-    import torch
-
-    B, sizes = settings_table(run)["batch_size"], prepared(run)
-    return torch.zeros(steps, B, dtype=torch.int64) if sizes.get("symbols") else torch.zeros(steps, B, sizes["input_size"])
+    keep_prepared(folder, prepared)
+    _keep_json(folder / "result.json", result)
 
 
 def gates(cell: Cell, inputs: Tensor, last: int) -> dict[str, np.ndarray]:
@@ -121,16 +240,3 @@ def gates(cell: Cell, inputs: Tensor, last: int) -> dict[str, np.ndarray]:
 
 def _keep_json(path: Path, content: dict[str, Any]) -> None:
     write_aside(path, json.dumps(content, default=lambda array: array.tolist()))
-
-
-def _json(run: Path, name: str) -> dict[str, Any]:
-    settings_table(run)  # names a folder that is no run
-    try:
-        table = json.loads((run / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{run}: the run has no result yet; go on with: carousel resume {shlex.quote(str(run))}") from None
-    except ValueError as error:
-        raise InputError(f"{run / name}: damaged: {error}") from None
-    if not isinstance(table, dict):
-        raise InputError(f"{run / name}: damaged: expected an object")
-    return table

@@ -1,25 +1,30 @@
-"""What every training is told: the settings that all jobs share, and their way to and from a table of TOML."""
+"""The settings that all jobs share, and their way to and from a table of TOML."""
 
 # No annotations from the future here: the jobs inherit these, and theirs are read in another module.
 
 import shlex
-import types
 from dataclasses import KW_ONLY, asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
-
-from cyclopts import Group, Parameter
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from carousel.errors import InputError
+from carousel.plain import entries, from_table
 
-Training = Parameter(group=Group("Training", sort_key=1))
-"""Where the help of the command line shows a setting; those of the job itself come before."""
+
+class Section(NamedTuple):
+    """What stands together in the help of the command line, in the order of `rank`; settings without one come first."""
+
+    name: str
+    rank: float
+
+
+Training = Section("Training", 1)
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """The settings of a training. Each job adds its own, and names the defaults in which it differs.
+    """The settings of a training run. Each job adds its own, and names the defaults in which it differs.
 
     The docstring of a field is its help on the command line, and its default stands there too.
     """
@@ -56,13 +61,16 @@ class TrainSettings:
     device: Annotated[str, Training] = "cpu"
     """cpu or cuda."""
 
+    def __post_init__(self) -> None:
+        vars(self).update(entries(type(self), vars(self), self.job))
+
     def command(self, out: Path | str) -> str:
         """The command line that repeats the run: what differs from the defaults."""
         words = ["carousel", "train", self.job, str(self.file)]
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
             if value != field.default:
-                words += option(field.name, value)
+                words += _option(field.name, value)
         return shlex.join([*words, "--out", str(out)])
 
     def table(self) -> dict[str, Any]:
@@ -74,12 +82,7 @@ class TrainSettings:
     def from_table(cls, table: dict[str, Any], source: Path | str) -> Self:
         """The inverse of `table`. InputError names a key that is no setting, with the nearest right name."""
         check_names(cls, table, source)
-        hints = get_type_hints(cls)
-        values = {name: _typed(value, hints[name]) for name, value in table.items() if name != "job"}
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise InputError(f"{source}: {str(error).partition(') ')[2] or error}") from None
+        return from_table(cls, {name: value for name, value in table.items() if name != "job"}, str(source))
 
 
 def check_names(settings: type[TrainSettings], table: dict[str, Any], source: Path | str, besides: tuple[str, ...] = ()) -> None:
@@ -91,12 +94,12 @@ def check_names(settings: type[TrainSettings], table: dict[str, Any], source: Pa
             raise InputError(f"{source}: unknown option {name!r} of {settings.job}; did you mean {near!r}?")
 
 
-def option(name: str, value: Any) -> list[str]:
+def _option(name: str, value: Any) -> list[str]:
     """The words that give an option its value: --name value, --name a b, or --name alone for a true flag."""
     word = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):
         return [word] if value else []
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple):
         return [word, *map(str, value)] if value else []
     return [word, str(value)]
 
@@ -105,16 +108,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value.resolve())
     return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
-
-
-def _typed(value: Any, hint: Any) -> Any:
-    """TOML has neither paths nor tuples; the hint says which are meant."""
-    origin = get_origin(hint)
-    if origin in (Annotated, types.UnionType):
-        hint = next(kind for kind in get_args(hint) if kind is not type(None))
-        return _typed(value, hint)
-    if hint is Path and isinstance(value, str):
-        return Path(value)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_typed(entry, get_args(hint)[0]) for entry in value)
-    return value

@@ -145,7 +145,7 @@ def run_unit(row: str, unit: int | str) -> dict[str, Any]:
     case = CASES[row]
     job = jobs.load(case.job)
     options = {name: data_file(str(value)) if isinstance(value, Path) else value for name, value in case.options.items()}
-    settings = job.Settings(file=data_file(case.file), **options, seed=int(unit))
+    settings = job.Settings.from_table({"file": data_file(case.file), **options, "seed": int(unit)}, f"own-data/{row}")
     with TemporaryDirectory() as folder:
         result = job.train(settings, Path(folder) / "run", progress=False)
     own = next(line for line in result.rows if line["method"] == settings.model)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from carousel import jobs
 from carousel.errors import InputError
-from carousel.jobs.run import settings_table
+from carousel.jobs.run import Run
 from carousel.jobs.settings import TrainSettings
 from carousel.report.metrics import curves
 from carousel.report.results import HIGHER_IS_BETTER, Row, Table, number, setting_text
@@ -58,11 +58,11 @@ def compare(runs: Sequence[Path]) -> Comparison:
     for run, times in Counter(run.resolve() for run in runs).items():
         if times > 1:
             raise InputError(f"compare: {run} is given {times} times")
-    kinds = {str(run): settings_table(run)["job"] for run in runs}
-    if len(set(kinds.values())) > 1:
-        told = ", ".join(f"{run} is of {job}" for run, job in kinds.items())
-        raise InputError(f"compare: expected runs of one job: {told}")
-    loaded = [jobs.of_run(run).load(run) for run in runs]
+    opened = [Run(run) for run in runs]
+    if len({run.job for run in opened}) > 1:
+        kinds = ", ".join(f"{run.folder} is of {run.job}" for run in opened)
+        raise InputError(f"compare: expected runs of one job: {kinds}")
+    loaded = [jobs.of_run(run).load(run) for run in opened]
     all_settings = [settings for settings, _ in loaded]
     names = [run.name for run in runs]
     if len(set(names)) < len(names) or "" in names:
@@ -89,16 +89,16 @@ def _scores(names: Sequence[str], results: Sequence[Any], weights: Sequence[int]
     measures = list(dict.fromkeys(name for row in rows for name in row if name != "method"))
     columns = {name: [row[name] for row in rows if name in row] for name in measures}
     figures = [[number(row[name], columns[name]) if name in row else "" for name in measures] for row in rows]
-    told = [
+    lines = [
         [name, *figure, f"{result.seconds:.1f}", f"{result.sequences:,}", f"{count:,}"]
         for name, figure, result, count in zip(names, figures, results, weights, strict=False)
     ]
-    told += [[f"baseline {row['method']}", *figure, "", "", ""] for row, figure in zip(shared, figures[len(own) :], strict=True)]
+    lines += [[f"baseline {row['method']}", *figure, "", "", ""] for row, figure in zip(shared, figures[len(own) :], strict=True)]
     first = measures[0]
     better = max if first in HIGHER_IS_BETTER else min
     best = better((row[first] for row in rows if first in row), default=None)
     leading = tuple(n for n, row in enumerate(rows) if row.get(first) == best)
-    return Table(["run", *measures, "seconds", "sequences", "weights"], told, leading)
+    return Table(["run", *measures, "seconds", "sequences", "weights"], lines, leading)
 
 
 def _weights(run: Path) -> int:

@@ -18,6 +18,7 @@ import carousel
 from carousel import jobs
 from carousel.errors import InputError
 from carousel.files import write_aside
+from carousel.jobs.run import Run
 from carousel.recipes.recipe import Recipe
 from carousel.report import plots
 from carousel.report.compare import Comparison
@@ -30,7 +31,7 @@ _PAGES = Environment(loader=PackageLoader("carousel.report"), autoescape=True, u
 _COMPARISON = "Runs side by side"
 
 
-def write_run_report(run: Path | str) -> Path:
+def write_run_report(folder: Run | Path | str) -> Path:
     """Write ``report.html`` into the folder of a finished run and give its path.
 
     The frame is the same for every job; what is the job's own is `content` of ``report/<job>.py``.
@@ -38,8 +39,9 @@ def write_run_report(run: Path | str) -> Path:
     Raises:
         InputError: the folder holds no finished run.
     """
-    run = Path(run)
-    settings, result = jobs.of_run(run).load(run)
+    opened = Run.of(folder)
+    run = opened.folder
+    settings, result = jobs.of_run(opened).load(opened)
     own: Content = import_module(f"carousel.report.{settings.job}").content(run, settings, result)
     with style.context(plots.STYLE):
         learning = plots.svg(_learning_curves(run, own))
@@ -137,7 +139,7 @@ def _learning_curves(run: Path, own: Content) -> Figure:
 
 def _with_unit(rows: Sequence[Row], measure: str) -> str:
     """The measure with the unit that a claim or a goal gives it."""
-    units = [told["unit"] for row in rows for told in (*row["claims"], *row["goals"]) if told["measure"] == measure]
+    units = [one["unit"] for row in rows for one in (*row["claims"], *row["goals"]) if one["measure"] == measure]
     return f"{measure} ({units[0]})" if units and units[0] else measure
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from carousel.jobs import classify, tag
+from carousel.jobs.labelled import LabelledResult
 from carousel.report import plots
 from carousel.report.content import Content
 from carousel.report.results import Row, Table, number
 
 
-def labelled_content(title: str, model: str, result: classify.Result | tag.Result, worst: Table) -> Content:
+def labelled_content(title: str, model: str, result: LabelledResult, worst: Table) -> Content:
     """The confusion matrix, the table of the most confident mistakes, what the gates did, and the scores in one sentence.
 
     Args:
@@ -47,8 +47,8 @@ def _gates(example: dict[str, Any]) -> Figure:
 
 
 def mistakes_table(mistakes: Sequence[Row], where: Sequence[str]) -> Table:
-    """The columns `where` of each mistake, what it was and what was told, and how sure the network was."""
-    columns = [*where, "truth", "told", "probability"]
+    """The columns `where` of each mistake, its true and its predicted label, and how sure the network was."""
+    columns = [*where, "truth", "predicted", "probability"]
     return Table(columns, [[*(str(one[name]) for name in columns[:-1]), f"{one['probability']:.3f}"] for one in mistakes])
 
 
@@ -58,7 +58,7 @@ def _finding(model: str, rows: Sequence[Row], counts: np.ndarray) -> str:
     rival = max(accuracy, key=lambda name: accuracy[name])
     right, all_ = int(counts.trace()), int(counts.sum())
     return (
-        f"{model} tells {right:,} of {all_:,} rightly, {number(own, [100])} %; the best baseline, {rival}, "
+        f"{model} classifies {right:,} of {all_:,} correctly, {number(own, [100])} %; the best baseline, {rival}, "
         f"{number(accuracy[rival], [100])} %."
     )
 
@@ -68,6 +68,6 @@ def _confused(counts: np.ndarray, labels: Sequence[str]) -> str:
     off = counts - np.diag(counts.diagonal())
     if not off.any():
         return "No label was taken for another."
-    truth, told = divmod(int(off.argmax()), len(labels))
-    times = f"in {off[truth, told]:,} of {counts[truth].sum():,}"
-    return f"Most often confused: “{labels[truth]}” was told to be “{labels[told]}” {times}."
+    truth, predicted = divmod(int(off.argmax()), len(labels))
+    times = f"in {off[truth, predicted]:,} of {counts[truth].sum():,}"
+    return f"Most often confused: “{labels[truth]}” was predicted as “{labels[predicted]}” {times}."

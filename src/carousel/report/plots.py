@@ -259,7 +259,7 @@ def error_over_time(times: Sequence[str], errors: np.ndarray, worst: Sequence[in
 
 
 def confusion(counts: np.ndarray, labels: Sequence[str]) -> Figure:
-    """How often each label was told to be each: truth by row, coloured by its share of the row, with the counts.
+    """How often each label was predicted as each: truth by row, coloured by its share of the row, with the counts.
 
     Args:
         counts:  (C, C) times.
@@ -288,7 +288,7 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> Figure:
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_xlabel("told")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=25)
     bar.set_label("share of row")

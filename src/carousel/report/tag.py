@@ -10,7 +10,7 @@ from carousel.report.labelled import labelled_content, mistakes_table
 
 
 def content(run: Path, settings: Settings, result: Result) -> Content:
-    """The confusion matrix and the steps that were told wrongly with the most confidence."""
+    """The confusion matrix and the steps that were misclassified with the most confidence."""
     title = f"{settings.file.name}, {len(result.labels)} labels"
     worst = mistakes_table(result.mistakes, ["name", "step", *(["word"] if any("word" in one for one in result.mistakes) else [])])
     return labelled_content(title, settings.model, result, worst)

@@ -1,0 +1,40 @@
+"""How cyclopts shows and reads the options of a command, besides what it does by itself."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, get_args
+
+from cyclopts import App, ArgumentCollection, CoercionError, Group, Parameter
+
+from carousel.jobs.settings import Section
+
+
+class Sectioned(App):
+    """An app whose help shows each setting in the section that its annotation names."""
+
+    def assemble_argument_collection(self, **options: Any) -> ArgumentCollection:
+        arguments = super().assemble_argument_collection(**options)
+        for argument in arguments:
+            own = [
+                _group(mark) for mark in getattr(argument.field_info.annotation, "__metadata__", ()) if isinstance(mark, Section)
+            ]
+            if own:
+                argument.parameter = Parameter.combine(argument.parameter, Parameter(group=own))
+            if argument.field_info.default == ():  # the help says in words what none means
+                argument.parameter = Parameter.combine(argument.parameter, Parameter(show_default=False))
+        return arguments
+
+
+@cache
+def _group(section: Section) -> Group:
+    return Group(section.name, sort_key=section.rank)
+
+
+def whole_numbers(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse 3.5 where a whole number is asked for; cyclopts would round it."""
+    for argument in arguments:
+        if int in (argument.hint, *get_args(argument.hint)):
+            for token in argument.tokens:
+                if "." in token.value:
+                    raise CoercionError(token=token, argument=argument, target_type=int)
