@@ -60,13 +60,21 @@ def _permute(b: Builder, out: Tensor, x: Value, axes: Sequence[int]) -> Value:
 
 def _transpose(b: Builder, out: Tensor, x: Value, first: int = 0, second: int = 1) -> Value:
     axes = list(range(len(x.shape)))
-    if axes:
+    if len(axes) > 1:
         axes[first], axes[second] = axes[second], axes[first]
-    return b.emit("permute", x, axes=tuple(axis % len(axes) for axis in axes))
+    return b.emit("permute", x, axes=tuple(axes))
 
 
 def _expand(b: Builder, out: Tensor, x: Value, *_: Any, **__: Any) -> Value:
     return to_shape(b, x, out.shape)
+
+
+def _broadcast_in_dim(b: Builder, out: Tensor, x: Value, shape: Sequence[int], axes: Sequence[int]) -> Value:
+    """x with its axes at the given ones of a larger shape."""
+    sizes = [1] * out.dim()
+    for size, axis in zip(x.shape, axes, strict=True):
+        sizes[axis] = size
+    return b.emit("expand", b.emit("reshape", x, shape=sizes), shape=out.shape)
 
 
 def _bounds(x: Value, axis: int, start: int | None, stop: int | None, step: int) -> tuple[int, int, int, int]:
@@ -429,16 +437,29 @@ def _centred(b: Builder, x: Value, axes: tuple[int, ...]) -> Value:
     return b.emit("sub", x, b.emit("reshape", mean, shape=shape))
 
 
-def _var(b: Builder, out: Tensor, x: Value, axes: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Value:
+def _var(
+    b: Builder,
+    out: Tensor,
+    x: Value,
+    axes: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Value:
+    if isinstance(axes, bool):  # var(x, unbiased)
+        axes, unbiased = None, axes
     axes = _axes(x, axes)
+    if correction is None:
+        correction = 0 if unbiased is False else 1
     centred = _centred(b, x, axes)
-    divisor = max(_size(x, axes) - (1 if correction is None else correction), 0)
+    divisor = max(_size(x, axes) - correction, 0)
     squares = _kept(b, out, b.emit("sum", b.emit("mul", centred, centred), axes=axes))
     return b.emit("mul", squares, 1 / divisor) if divisor else b.emit("div", squares, 0.0)
 
 
-def _std(b: Builder, out: Tensor, x: Value, axes: Any = None, **options: Any) -> Value:
-    return b.emit("sqrt", _var(b, out, x, axes, **options))
+def _std(b: Builder, out: Tensor, *arguments: Any, **options: Any) -> Value:
+    return b.emit("sqrt", _var(b, out, *arguments, **options))
 
 
 def _layer_norm(
@@ -744,8 +765,21 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
 }
 """ATen's name, or name.overload where overloads differ, -> its conversion."""
 
+PRIMITIVES: dict[str, Callable[..., Any]] = {
+    **{name: CONVERSIONS[name] for name in (*ELEMENTWISE, "sum", "amax", "amin", "cat", "clone", "reshape")},
+    **dict.fromkeys(("collapse_view", "split_dim", "squeeze"), _reshaped),
+    "broadcast_in_dim": _broadcast_in_dim,
+    "convert_element_type": _copied,
+    "transpose": _permute,
+    "view_of": _copied,
+    "var": lambda b, out, x, axes, correction=1: _var(b, out, x, axes, correction=correction),
+}
+"""The same of PyTorch's primitives."""
+
 
 def conversion(operation: OpOverload) -> Callable[..., Any] | None:
     """How an operation is written in the table's kinds; None where it cannot be."""
     name = operation.overloadpacket.__name__
+    if operation.namespace == "prims":  # what PyTorch's own decompositions are made of; names that mean other things there
+        return PRIMITIVES.get(name)
     return CONVERSIONS.get(f"{name}.{overload_name(operation)}", CONVERSIONS.get(name))

@@ -170,7 +170,13 @@ class Builder:
         return first.item() if bool((tensor == first).all()) else value
 
     def _simplified(self, kind: str, inputs: tuple[Input, ...]) -> Value | None:
-        """The input that x * 1, x / 1, x + 0, x - 0 and x ** 1 are, and x * -1 as a sign change."""
+        """The input that x * 1, x / 1, x + 0, x - 0 and x ** 1 are, x * -1 as a sign change, and a choice that is known."""
+        if kind == "where" and not isinstance(inputs[0], Value):
+            chosen, other = inputs[1:] if inputs[0] else inputs[:0:-1]
+            value = chosen if isinstance(chosen, Value) else self.full((), chosen, other.dtype)  # type: ignore[union-attr]
+            shape = torch.broadcast_shapes(*(item.shape for item in (chosen, other) if isinstance(item, Value)))
+            raised = self.emit("reshape", value, shape=(1,) * (len(shape) - len(value.shape)) + value.shape)
+            return self.emit("expand", raised, shape=shape)
         if kind not in ("mul", "add", "sub", "div", "pow"):
             return None
         a, b = inputs

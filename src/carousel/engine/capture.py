@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from carousel.cell import Cell
-from carousel.engine.aten import Unsupported, conversion
+from carousel.engine.aten import conversion
 from carousel.engine.build import Builder
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
 from carousel.engine.trace import checked, lifted
@@ -92,7 +92,11 @@ def capture(
         recorder = _Recorder(builder, type(cell).__name__)
         fakes = [recorder.input(value) for value in values]
         with recorder:
-            results = torch.func.functionalize(step)(*fakes)
+            try:
+                results = torch.func.functionalize(step)(*fakes)
+            except RuntimeError as error:  # the step's own, which PyTorch will raise too, or functionalize's
+                reason = str(error).partition("\n")[0]
+                raise UnsupportedStep(f"{type(cell).__name__}.step cannot be captured: {reason}") from error
             found = [recorder.value(result) for result in results]
     count = y_spec[0].num_leaves
     graph = Graph(
@@ -171,6 +175,10 @@ class _Recorder(TorchDispatchMode):
                     out = parts(*args, **kwargs)
             except _NoKind:
                 out = NotImplemented
+            except InputError:
+                raise
+            except Exception as error:  # whoever is at fault: PyTorch runs it, or says what is wrong
+                raise self._refusal(func) from error
             if out is NotImplemented:
                 raise self._refusal(func)
             return out
@@ -186,10 +194,14 @@ class _Recorder(TorchDispatchMode):
         try:
             with unset_fake_temporarily():  # constants that a conversion makes have data
                 said = convert(self._builder, out if isinstance(out, (tuple, list)) else meta[0], *given, **_meaningful(options))
-        except Unsupported:
-            raise self._refusal(func) from None
-        for tensor, value in zip(_leaves(out), said if isinstance(said, tuple) else (said,), strict=True):
-            assert (tuple(tensor.shape), tensor.dtype) == (value.shape, value.dtype), (func, tensor.shape, tensor.dtype, value)
+            said = said if isinstance(said, tuple) else (said,)
+            for tensor, value in zip(_leaves(out), said, strict=True):
+                assert (tuple(tensor.shape), tensor.dtype) == (value.shape, value.dtype), (func, tensor.shape, tensor.dtype, value)
+        except InputError:
+            raise
+        except Exception as error:  # Unsupported, or arguments that the conversion does not know: PyTorch does
+            raise self._refusal(func) from error
+        for tensor, value in zip(_leaves(out), said, strict=True):
             self._bind(tensor, value)
         return out
 
