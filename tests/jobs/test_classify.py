@@ -337,7 +337,7 @@ def test_files_that_cannot_be_classified(tmp_path, sounds):
     refused("a.ts", "@classLabel true a\n@data\n1:a\n2:a\n3:a\n4:a\n", "expected two labels or more, found a only")
     refused("b.ts", "@classLabel false\n@data\n1\n2\n", r"b\.ts: line 3: expected one label, found no label")
     refused("c.jsonl", '{"values": [1, 2], "label": ["x", "y"]}\n', "line 1: expected one label, found a label for each step")
-    refused("d.csv", "a,b\n1,2\n", r"d\.csv: expected a folder or \.tar of wav files, a \.ts, \.jsonl or idx file")
+    refused("d.csv", "a,b\n1,2\n", r"d\.csv: expected a folder or \.tar of wav files, a \.ts, \.tsv, \.jsonl, \.json or idx file")
     refused("e.jsonl", '{"text": "a", "label": 1}', "--noise would not be read: .*jsonl holds words", noise=0.1)
     refused("e.jsonl", '{"values": [1], "label": 1}', "--embedding would not be read: .*jsonl holds numbers", embedding=3)
     refused("e.jsonl", '{"text": "a", "label": 1}', "--by: expected words or bytes for JSON lines, got rows", by="rows")

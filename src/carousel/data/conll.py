@@ -26,13 +26,14 @@ NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps
 _REMARK = re.compile(r"#\s?(id\s|begin\s|end\s|[\w.]+\s=)")
 
 
-def read_conll(path: Path | str, *, key: str | None = None, label_key: str | None = None) -> Sequences:
+def read_conll(path: Path | str, *, key: str | None = None, label_key: str | None = None, with_labels: bool = True) -> Sequences:
     """The sentences of a file, plain or gzip, named by the lines that they begin at; without labels where it has one column.
 
     Args:
-        path:       the file.
-        key:        the column of the word, by its number from 1 on or, of a .conllu file, its name.
-        label_key:  the column of the label, likewise.
+        path:         the file.
+        key:          the column of the word, by its number from 1 on or, of a .conllu file, its name.
+        label_key:    the column of the label, likewise.
+        with_labels:  whether labels are looked at.
 
     Raises:
         InputError: a file that cannot be read, a line that does not fit; with the line.
@@ -42,10 +43,9 @@ def read_conll(path: Path | str, *, key: str | None = None, label_key: str | Non
     first = next((line for _, line in rows if line.strip() and line[0] != "#" and not line.startswith("-DOCSTART-")), "")
     separator = re.compile(r"\t" if "\t" in first else r"[ \t]+")
     width = len(separator.split(first.strip(" ")))
-    word, label = (
-        _column("--key", key, "2" if universal else "1", width, universal),
-        _column("--label-key", label_key, "4" if universal else str(width), width, universal),
-    )
+    word = label = _column("--key", key, "2" if universal else "1", width, universal)
+    if with_labels:
+        label = _column("--label-key", label_key, "4" if universal else str(width), width, universal)
     items: list[list[str]] = []
     labels: list[list[str]] = []
     names: list[str] = []

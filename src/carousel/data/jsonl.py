@@ -28,14 +28,17 @@ INPUT_KEYS = ("text", "words", "tokens", "values", "sequence", "input")
 LABEL_KEYS = ("label", "labels", "tags")
 
 
-def read_jsonl(path: Path | str, *, key: str | None = None, label_key: str | None = None, by: str = "words") -> Sequences:
+def read_jsonl(
+    path: Path | str, *, key: str | None = None, label_key: str | None = None, by: str = "words", with_labels: bool = True
+) -> Sequences:
     """The sequences of a file of JSON lines, or of one JSON array, plain or gzip, named by their lines or entries.
 
     Args:
-        path:       the file.
-        key:        of the sequence; None: the first of INPUT_KEYS that the first line has.
-        label_key:  of the label; None: the first of LABEL_KEYS that the first line has.
-        by:         what a step of a text is, "words" (in small letters; punctuation marks stand for themselves) or "bytes".
+        path:         the file.
+        key:          of the sequence; None: the first of INPUT_KEYS that the first object has.
+        label_key:    of the label; None: the first of LABEL_KEYS that the first object has.
+        by:           what a step of a text is, "words" (in small letters; punctuation marks stand for themselves) or "bytes".
+        with_labels:  whether labels are looked at.
 
     Raises:
         InputError: a file that cannot be read, a line that does not fit; with the line.
@@ -59,7 +62,7 @@ def read_jsonl(path: Path | str, *, key: str | None = None, label_key: str | Non
             raise InputError(f"{place}: expected a sequence of {kind}, as above, got one of {found}")
         if kind == "numbers" and item.shape[1] != items[0].shape[1]:
             raise InputError(f"{place}: expected {items[0].shape[1]} numbers a step, as above, got {item.shape[1]}")
-        label = None if record.get(label_key) is None else _label(record[label_key], place)
+        label = None if not with_labels or record.get(label_key) is None else _label(record[label_key], place)
         if isinstance(label, list) and len(label) != len(item):
             raise InputError(f"{place}: expected a label for each of the {len(item)} steps, got {len(label)}")
         kind = found

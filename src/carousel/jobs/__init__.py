@@ -8,6 +8,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shlex
+import zlib
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
@@ -55,6 +57,13 @@ JOBS: dict[str, str] = {
 IDX = r"\b(idx\d?|ubyte)\b"
 """What the name of an idx file has in it."""
 
+JSON = (".jsonl", ".ndjson", ".json")
+CONLL = (".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio")
+_NOT_READ = (".arff", ".feather", ".h5", ".hdf5", ".mat", ".npy", ".npz", ".ods", ".parquet", ".pkl", ".xls", ".xlsx", ".zip")
+
+_NUMBERS = re.compile(r"(?=.*\d)([\d\s+\-.,;:/|]|(?<=\d)[eETZ](?=[\d+\-\s]|$)|\b(nan|NaN|NA|null|inf)\b)*")
+"""A line of nothing but numbers, dates and gaps, whatever separates them."""
+
 
 def load(name: str) -> Job:
     """The module of the job of that name; InputError has the nearest right name."""
@@ -73,11 +82,12 @@ def of_run(run: Run | Path | str) -> Job:
 def of_file(path: Path) -> str:
     """The job that a file is for, by its kind: what `carousel train FILE` takes where no job is named.
 
-    .csv: forecast; .ts, .tar, idx and a folder: classify; .jsonl: classify, or tag where the first
-    line has a list of labels; every other file is a text: language. Each may be packed (.gz).
+    .csv: forecast; .ts, .tar, idx and a folder: classify; .jsonl and .json: classify, or tag where the first
+    object has a list of labels; .tsv: classify, or forecast where it begins with names; CoNLL files: tag; every other
+    file is a text: language. Each may be packed (.gz).
 
     Raises:
-        InputError: no such file.
+        InputError: no such file; a file whose kind is not read, or that holds a table and does not say so.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -85,8 +95,23 @@ def of_file(path: Path) -> str:
         return "forecast"
     if path.is_dir() or ending(path) in (".ts", ".tar", ".tgz", ".wav") or re.search(IDX, path.name):
         return "classify"
-    if ending(path) in (".jsonl", ".ndjson"):
+    if ending(path) in JSON:
         return "tag" if _labels_each_step(path) else "classify"
+    if ending(path) in CONLL:
+        return "tag"
+    if ending(path) in _NOT_READ:
+        raise InputError(
+            f"{path}: {ending(path)} is not read; save a series as a table (.csv), and sequences with labels as .jsonl or .ts"
+        )
+    rows = [row for row in _beginning(path).splitlines() if row.strip()]
+    if ending(path) == ".tsv":
+        return "classify" if _NUMBERS.fullmatch(rows[0].partition("\t")[2] if rows else "") else "forecast"
+    # The first row may have the names of the columns.
+    if len(rows) > 2 and all(map(_NUMBERS.fullmatch, rows[1:])):
+        raise InputError(
+            f"{path}: rows of numbers, not a text; to forecast a column, save it as a .csv file with the names of the columns "
+            f"in its first row; for a model of its characters all the same: carousel train language {shlex.quote(str(path))}"
+        )
     return "language"
 
 
@@ -97,10 +122,21 @@ def ending(path: Path) -> str:
 
 
 def _labels_each_step(path: Path) -> bool:
-    """Whether the first line of a file of JSON lines has a list of labels; the reader tells what is wrong with a file."""
+    """Whether the first object in a file of JSON has a list of labels; the reader tells what is wrong with a file."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            first = json.loads(file.readline(1 << 24))
+        first, _ = json.JSONDecoder().raw_decode(_beginning(path, 1 << 24).lstrip().removeprefix("[").lstrip())
         return any(isinstance(first.get(name), list) for name in ("label", "labels", "tags"))
-    except (OSError, EOFError, ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, RecursionError):
         return False
+
+
+def _beginning(path: Path, size: int = 1 << 16) -> str:
+    """The first lines of a file, unpacked, as text: at most `size` bytes; "" of one that cannot be read."""
+    try:
+        with path.open("rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            found = file.read(size).removeprefix(b"\xef\xbb\xbf")
+        return (found if len(found) < size else found[: found.rfind(b"\n") + 1] or found).decode(errors="replace")
+    except (OSError, EOFError, zlib.error):
+        return ""

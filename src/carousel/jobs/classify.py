@@ -34,7 +34,7 @@ class Settings(LabelledSettings):
     job = "classify"
 
     file: Path
-    """A folder or .tar of wav files, a .ts, .jsonl or idx file, or .gz of one."""
+    """A folder or .tar of wav files, a .ts, .tsv, .jsonl, .json or idx file, or .gz of one."""
     _: KW_ONLY
     by: Annotated[Literal["words", "bytes", "rows", "pixels"] | None, Images] = None
     """What a step is: of a text words or bytes, of an image rows or pixels. [default: words or rows]"""
@@ -158,7 +158,7 @@ def read(path: Path, settings: Settings, *, rate: int | None = None, with_labels
     from carousel.data.audio import read_recordings
     from carousel.data.idx import read_images
     from carousel.data.jsonl import read_jsonl
-    from carousel.data.ts import read_ts
+    from carousel.data.ts import read_table, read_ts
 
     kind = kind_of(path)
     if kind == "recordings":
@@ -167,9 +167,11 @@ def read(path: Path, settings: Settings, *, rate: int | None = None, with_labels
         labels = settings.labels if path == settings.file else None
         sequences = read_images(path, labels=labels, by=settings.by or "rows")
     elif kind == "JSON lines":
-        sequences = read_jsonl(path, key=settings.key, label_key=settings.label_key, by=settings.by or "words")
+        sequences = read_jsonl(
+            path, key=settings.key, label_key=settings.label_key, by=settings.by or "words", with_labels=with_labels
+        )
     else:
-        sequences = read_ts(path)
+        sequences = read_ts(path) if kind == ".ts" else read_table(path)
     for n, label in enumerate(sequences.labels if with_labels else ()):
         if not isinstance(label, str):
             wrong = "no label" if label is None else "a label for each step, which `carousel train tag` learns"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from carousel.errors import InputError
-from carousel.jobs import IDX, ending, run
+from carousel.jobs import IDX, JSON, ending, run
 from carousel.jobs.settings import Section, Training, TrainSettings
 from carousel.plain import typed
 
@@ -53,9 +53,9 @@ class LabelledSettings(TrainSettings):
     max_length: int | None = None
     """Steps of a sequence that are read, from its beginning. [default: all]"""
     key: Annotated[str | None, Texts] = None
-    """The key of the sequence. [default: text, words, values, sequence or input]"""
+    """The key of the sequence, or its column in a CoNLL file. [default: text, words, tokens, values, sequence or input]"""
     label_key: Annotated[str | None, Texts] = None
-    """The key of the label. [default: label or labels]"""
+    """The key of the label, or its column. [default: label, labels or tags; the last column]"""
     vocabulary: Annotated[int, Texts] = 20_000
     """Words that are told apart, the most frequent ones of the training part."""
     embedding: Annotated[int, Texts] = 64
@@ -118,17 +118,18 @@ class LabelledResult(run.Result):
 
 
 def kind_of(path: Path) -> str:
-    """recordings, images, JSON lines or ts; InputError for a file of another kind."""
+    """recordings, images, JSON lines, .ts or .tsv; InputError for a file of another kind."""
     if path.is_dir() or ending(path) in (".tar", ".tgz", ".wav"):
         return "recordings"
-    if ending(path) in (".jsonl", ".ndjson"):
+    if ending(path) in JSON:
         return "JSON lines"
-    if ending(path) == ".ts":
-        return "ts"
+    if ending(path) in (".ts", ".tsv"):
+        return ending(path)
     if re.search(IDX, path.name):
         return "images"
     raise InputError(
-        f"{path}: expected a folder or .tar of wav files, a .ts, .jsonl or idx file (with idx in its name), or .gz of one"
+        f"{path}: expected a folder or .tar of wav files, a .ts, .tsv, .jsonl, .json or idx file (with idx in its name), "
+        "or .gz of one"
     )
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carousel.errors import InputError
-from carousel.jobs import labelled
+from carousel.jobs import JSON, ending, labelled
 from carousel.jobs.labelled import LabelledResult as Result
-from carousel.jobs.labelled import LabelledSettings, Prepared, kind_of
+from carousel.jobs.labelled import LabelledSettings, Prepared
 from carousel.jobs.run import Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Settings(LabelledSettings):
     job = "tag"
 
     file: Path
-    """A file of JSON lines, or .gz of one: a list of words, numbers or vectors, and a list of as many labels."""
+    """JSON lines, each a list of words, numbers or vectors and a list of as many labels; or a CoNLL file, a word a line; or .gz."""
     _: KW_ONLY
 
 
@@ -101,12 +101,14 @@ def _parts(settings: Settings) -> labelled.Parts:
 
 
 def _read(path: Path, settings: Settings, *, with_labels: bool = True) -> "Sequences":
-    """The sequences of a file of JSON lines, each (where it must have them) with its labels."""
+    """The sequences of a file, each (where it must have them) with its labels."""
+    from carousel.data.conll import read_conll
     from carousel.data.jsonl import read_jsonl
 
-    if kind_of(path) != "JSON lines":
-        raise InputError(f"{path}: expected a file of JSON lines (.jsonl), or .gz of one, to tag")
-    sequences = read_jsonl(path, key=settings.key, label_key=settings.label_key)
+    if path.is_dir() or ending(path) in (".csv", ".ts", ".tsv", ".tar", ".wav"):
+        raise InputError(f"{path}: expected a file of JSON lines (.jsonl), a CoNLL file, or .gz of one, to tag")
+    read = read_jsonl if ending(path) in JSON else read_conll
+    sequences = read(path, key=settings.key, label_key=settings.label_key, with_labels=with_labels)
     for n, labels in enumerate(sequences.labels if with_labels else ()):
         if not isinstance(labels, list):
             wrong = "no label" if labels is None else f"one, {labels!r}, which `carousel train classify` learns"
