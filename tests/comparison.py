@@ -13,14 +13,13 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
 @contextmanager
-def loops_by(compile_loop):
+def loops_by(lowering):
     """The native backend with another executor of loops."""
-    kept = engine.compile_native
-    engine.compile_native = compile_loop
+    kept, engine.LOWERING = engine.LOWERING, lowering
     try:
         yield
     finally:
-        engine.compile_native = kept
+        engine.LOWERING = kept
 
 
 @contextmanager
@@ -83,5 +82,5 @@ def agree(given, expected, dtype=torch.float64):
             assert error <= TOLERANCE[dtype], f"{name}: {error:.2e}"
 
 
-EXECUTORS = {"native": engine.compile_native, "reference": reference.compile_loop}
+EXECUTORS = {"native": engine.LOWERING, "reference": reference.Reference()}
 """What runs the loops of a plan: machine code, or PyTorch step by step."""

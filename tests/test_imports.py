@@ -80,6 +80,13 @@ def test_imports_point_one_way():
     assert not wrong
 
 
+def test_native_code_is_behind_the_lowering():
+    """The engine names it in one place, where lowerings are chosen; the table of kinds has a column for it."""
+    outside = [path for path in SOURCE.rglob("*.py") if "native" not in path.relative_to(SOURCE).parts]
+    naming = {path for path in outside for name in imports(path) if name.startswith("carousel.engine.native")}
+    assert {path for path in naming if path.parent.name != "kinds"} == {SOURCE / "engine" / "__init__.py"}
+
+
 def test_every_place_is_on_the_list():
     places = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert places <= set(MAY_IMPORT)

@@ -13,7 +13,7 @@ from carousel import engine
 from carousel.cell import Cell, NoiseShapes, State, initial_state_of
 from carousel.engine.call import Call
 from carousel.engine.checks import check_context, check_inputs, check_state, checked_call, look_at
-from carousel.engine.step import NativeStep
+from carousel.engine.lowering import WholeStep
 from carousel.errors import InputError
 from carousel.torch_private import pytree
 
@@ -211,7 +211,7 @@ class Stepper:
         self.cell = cell
         self.state: State = None
         self._context = None if context is None else pytree.tree_map(lambda leaf: leaf[None], context)
-        self._native: NativeStep | None = None
+        self._native: WholeStep | None = None
 
     def __call__(self, x: Any) -> Any:
         """y for the input x of one step of one sequence; carries the state on."""
@@ -236,7 +236,7 @@ class Stepper:
         inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)
         before = pytree.tree_map(lambda leaf: leaf[None], state)
         call = Call(cell_now, 1, 1, inputs, before, self._context, {}, {}, None, False)
-        self._native = engine.native_step(self.cell, call)
+        self._native = engine.whole_step(self.cell, call)
         result = None if self._native is None else self._native(x, state)
         if result is not None:
             return result

@@ -24,7 +24,7 @@ def plan_of(cell, x, grad=True):
     """The plan of a scan over x, with gradients for everything or for nothing."""
     state = torch.utils._pytree.tree_map(lambda leaf: leaf.expand(x.shape[1], *leaf.shape), cell.initial_state())
     call = Call(watch.watched(cell), x.shape[0], x.shape[1], x, state, None, {}, {}, None, False)
-    found = lowered.lower(cell, call, engine.compile_native)
+    found = lowered.lower(cell, call, engine.LOWERING)
     n_states = len(found.graph.state)
     return found.program((grad,) * len(found.arguments), (grad,) * n_states, False).plan
 

@@ -1,14 +1,13 @@
 """The engine: a cell's step, captured once, and the backends that run it over time.
 
-`run` is the seam behind `carousel.scan`: a backend is a function ``(cell, call) -> (outputs,
-final_state, states)`` and is chosen here, nowhere else. "auto" is "native" where that applies, else
-"eager": by the rule in `native_refusal`, never by timing, so that the same call gives the same bits.
+`run` is behind `carousel.scan`: the backend is chosen here, nowhere else. "eager" is PyTorch, one step
+after the other; the other one is the lowering (lowering.py). "auto" is the lowering where that applies,
+else "eager": by the rule in `refusal_of`, never by timing, so that the same call gives the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,14 +19,15 @@ from carousel.engine import eager, lowered
 from carousel.engine.call import Call, being_compiled
 from carousel.engine.capture import UnsupportedStep
 from carousel.engine.checks import checked_call
-from carousel.engine.ir import Loop
-from carousel.engine.packing import Packing
-from carousel.engine.program import LoopRunner
-from carousel.engine.step import NativeStep
+from carousel.engine.lowering import Lowering, WholeStep
+from carousel.engine.native import Native
 from carousel.errors import InputError
 from carousel.torch_private import dispatch_modes, in_transform, with_forward_derivatives
 
-BACKENDS = ("eager", "native")
+LOWERING: Lowering = Native()
+"""What runs loops. Where there is a second one, it is chosen here, by the device of a call's tensors."""
+
+BACKENDS = ("eager", LOWERING.name)
 """The backends by name, beside "auto"."""
 
 
@@ -51,7 +51,7 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     """Run the cell over all time steps on the named backend.
 
     Raises:
-        InputError: an unknown backend, or "native" by name where it does not apply, with the reason.
+        InputError: an unknown backend, or a lowering by name where it does not apply, with the reason.
     """
     if backend not in ("auto", *BACKENDS):
         raise InputError(f"scan: unknown backend {backend!r}, expected one of: auto, {', '.join(BACKENDS)}")
@@ -59,15 +59,15 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
         return _run_traced(cell, call, backend)
     if backend == "eager":
         return eager.run(cell, call)
-    refusal = native_refusal(call)
+    refusal = refusal_of(call)
     if refusal is None:
         try:
-            return lowered.run(cell, call, compile_native)
+            return lowered.run(cell, call, LOWERING)
         except UnsupportedStep:
-            if backend == "native":
+            if backend != "auto":
                 raise
-    elif backend == "native":
-        raise InputError(f"scan: backend 'native' does not apply: {refusal}; use backend='eager' or 'auto'")
+    elif backend != "auto":
+        raise InputError(f"scan: backend {backend!r} does not apply: {refusal}; use backend='eager' or 'auto'")
     return eager.run(cell, call)
 
 
@@ -76,14 +76,14 @@ def _run_traced(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     from carousel.engine import operator  # to register operators takes time, and few calls are traced
 
     tensors = [*call.cell_now.weights.values(), *(leaf for leaves in call.leaves for leaf in leaves)]
-    refusal = "backend 'eager' cannot be traced" if backend == "eager" else _unsuited(tensors)
+    refusal = "backend 'eager' cannot be traced" if backend == "eager" else LOWERING.refuses(tensors)
     if in_transform():
         refusal = "the call is inside a torch.func transform"
     if with_forward_derivatives():
         refusal = "forward-mode derivatives are asked for"
     try:
         if refusal is None:
-            return operator.run(cell, call, compile_native)
+            return operator.run(cell, call, LOWERING)
     except UnsupportedStep as unsupported:
         refusal = str(unsupported)
     raise InputError(
@@ -92,25 +92,10 @@ def _run_traced(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     )
 
 
-_FREQUENT = frozenset({torch.float32, torch.float64, torch.int64, torch.bool})
-
-
-def _unsuited(tensors: Iterable[Tensor]) -> str | None:
-    """Why native code cannot take these tensors; None where it can."""
-    for tensor in tensors:
-        if tensor.is_cpu and tensor.dtype in _FREQUENT:
-            continue
-        if tensor.device.type != "cpu":
-            return f"it runs on the CPU, got a tensor on {tensor.device}"
-        if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
-            return f"it knows float32 and float64, got {tensor.dtype}"
-    return None
-
-
-def native_refusal(call: Call) -> str | None:
-    """Why a call cannot run on native code, whatever its step does; None where it can."""
+def refusal_of(call: Call) -> str | None:
+    """Why a call cannot run on the lowering, whatever its step does; None where it can."""
     tensors = [*call.cell_now.weights.values(), *(leaf for leaves in call.leaves for leaf in leaves)]
-    unsuited = _unsuited(tensors)
+    unsuited = LOWERING.refuses(tensors)
     if unsuited is not None:
         return unsuited
     for tensor in tensors:
@@ -133,32 +118,14 @@ def interception() -> str | None:
     return None
 
 
-def native_step(cell: Cell, call: Call) -> NativeStep | None:
-    """The step of a call of one step of one sequence, as one native routine; None where there can be none."""
-    if native_refusal(call) is not None:
+def whole_step(cell: Cell, call: Call) -> WholeStep | None:
+    """The step of a call of one step of one sequence, as one routine; None where there can be none."""
+    if refusal_of(call) is not None:
         return None
-    found = call.cell_now
-    if any(tensor.is_inference() for tensor in (*found.weights.values(), *call.leaves[2])):  # when they change is not known
+    weights, context = call.cell_now.weights.values(), call.leaves[2]
+    if any(tensor.is_inference() for tensor in (*weights, *context)):  # when they change is not known
         return None
     try:
-        return NativeStep(call, lowered.lower(cell, call, compile_native))
+        return LOWERING.step(call, lowered.lower(cell, call, LOWERING))
     except InputError:
         return None
-
-
-def compile_native(loop: Loop) -> LoopRunner:
-    """A loop as machine code."""
-    from carousel.engine import native  # llvmlite is loaded when the first loop is compiled
-
-    compiled = native.compile_loop(loop)
-    in_lanes_for = lru_cache(maxsize=64)(compiled.in_lanes)  # to weigh it up takes as long as many calls
-
-    def run_loop(buffers: Sequence[Tensor], packing: Packing) -> None:
-        T, B, threads = packing.steps, packing.batch, torch.get_num_threads()
-        in_lanes = in_lanes_for(B, threads) if packing.order is None and T * B else None
-        if in_lanes is not None:
-            in_lanes.run(buffers, T, B, threads)
-            return
-        compiled.run([buffer.data_ptr() for buffer in buffers], packing.offsets.data_ptr(), T, B, threads)
-
-    return run_loop

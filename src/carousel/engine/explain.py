@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from carousel.cell import Cell
-from carousel.engine import compile_native, native_refusal
+from carousel.engine import LOWERING, refusal_of
 from carousel.engine.adjoint import differentiable
 from carousel.engine.call import Call
 from carousel.engine.capture import UnsupportedStep
@@ -22,10 +22,10 @@ from carousel.engine.totals import Total
 def explain(cell: Cell, call: Call, code: bool = False) -> str:
     """How `backend="auto"` runs a call, as text; with the machine code's LLVM text where `code` is set."""
     name = type(cell).__name__
-    refusal = native_refusal(call)
+    refusal = refusal_of(call)
     if refusal is None:
         try:
-            lowered = lower(cell, call, compile_native)
+            lowered = lower(cell, call, LOWERING)
         except UnsupportedStep as unsupported:
             refusal = str(unsupported)
     if refusal is not None:
@@ -36,7 +36,8 @@ def explain(cell: Cell, call: Call, code: bool = False) -> str:
     state_needs = tuple(grad and differentiable(value) for value in graph.state)
     plan = lowered.program(needs, state_needs, call.return_states).plan
     known = dict(zip(graph.weights, weights, strict=True))
-    lines = [f"{name} runs on backend native: plain tensors on the CPU, and every operation of its step is known."]
+    device = LOWERING.device.upper()
+    lines = [f"{name} runs on backend {LOWERING.name}: plain tensors on the {device}, and every operation of its step is known."]
     lines += _section("made once a call (PyTorch differentiates it)", prelude_of(graph), known)
     lines += _section("forward", plan.stages, known)
     lines += _kept(plan, call)
@@ -61,7 +62,9 @@ def _section(title: str, stages: Iterable[Stage], known: dict[Value, str]) -> li
             loop = stage.loop
             carried = ", ".join(f"{_named(carry.before, known)} {carry.before.shape}" for carry in loop.carried)
             order = "from the last step to the first" if loop.reverse else "step by step"
-            lines.append(f"  a native loop, {order}, carries {carried}; writes {_numbers(loop.written)} numbers a row and step:")
+            lines.append(
+                f"  a {LOWERING.name} loop, {order}, carries {carried}; writes {_numbers(loop.written)} numbers a row and step:"
+            )
             lines += [f"    {_operation(op, known)}" for op in loop.ops]
             lines += [f"    adds up over time {', '.join(_total(total) for total in stage.totals)}"] if stage.totals else []
     return lines if len(lines) > 1 else [f"{title}: nothing"]
@@ -96,7 +99,5 @@ def _kept(plan: Plan, call: Call) -> list[str]:
 
 
 def _code(plan: Plan) -> list[str]:
-    from carousel.engine import native
-
     stages = (*plan.stages, *(plan.backward.stages if plan.backward is not None else ()))
-    return [native.compile_loop(stage.loop).llvm_ir() for stage in stages if isinstance(stage, Recurrence)]
+    return [LOWERING.code(stage.loop) for stage in stages if isinstance(stage, Recurrence)]

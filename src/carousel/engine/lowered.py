@@ -8,10 +8,9 @@ asked for. A second derivative goes through the same operations run by PyTorch, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,19 +20,17 @@ from carousel.engine import batched
 from carousel.engine.call import Call, rebuilt, structure
 from carousel.engine.capture import UnsupportedStep, capture
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Loop, Value
+from carousel.engine.lowering import Lowering
 from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
-from carousel.engine.program import LoopRunner, Program, Stager, make_prelude, make_program
+from carousel.engine.program import Program, Stager, make_prelude, make_program
 from carousel.engine.rewrite import rewritten
 from carousel.torch_private import pytree
-
-if TYPE_CHECKING:
-    from carousel.engine.native import OneStep
 
 _CACHE_SIZE = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lowered:
     """A cell's step, captured, and the programs made from it so far.
 
@@ -45,14 +42,14 @@ class Lowered:
     y_spec: Any
     arguments: tuple[Value, ...]
     prelude: tuple[Stager, ...]
-    compile_loop: Callable[[Loop], LoopRunner]
+    lowering: Lowering
     programs: dict[Any, Program]
 
     def program(self, needs: tuple[bool, ...], state_needs: tuple[bool, ...], return_states: bool) -> Program:
         """The program for these gradients; made when first asked for."""
         key = (needs, state_needs, return_states)
         if key not in self.programs:
-            self.programs[key] = make_program(make_plan(self.graph, needs, state_needs, return_states), self.compile_loop)
+            self.programs[key] = make_program(make_plan(self.graph, needs, state_needs, return_states), self.lowering)
         return self.programs[key]
 
     @cached_property
@@ -72,19 +69,12 @@ class Lowered:
             written=(*graph.new_state, *graph.outputs),
         )
 
-    @cached_property
-    def routine(self) -> OneStep:
-        """`whole` as machine code."""
-        from carousel.engine import native  # llvmlite is loaded when the first loop is compiled
-
-        return native.compile_loop(self.whole).step()
-
 
 _cache: OrderedDict[Any, Lowered | str] = OrderedDict()
 """What was captured, by everything that capture bakes in; for a step that cannot be lowered the reason."""
 
 
-def lower(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
+def lower(cell: Cell, call: Call, lowering: Lowering) -> Lowered:
     """The captured step for a call's shapes and dtypes; T, B and lengths do not matter.
 
     Raises:
@@ -92,7 +82,7 @@ def lower(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) ->
     """
     key = (
         call.cell_now.key,
-        compile_loop,
+        lowering,
         (structure(call.inputs), structure(call.state), structure(call.context)),
         tuple([(leaf.shape[axes:], leaf.dtype) for leaves, axes in zip(call.leaves, _LEADING, strict=True) for leaf in leaves]),
         (*call.step_noise, *call.sequence_noise),
@@ -101,7 +91,7 @@ def lower(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) ->
     found = _cache.get(key)
     if found is None:
         try:
-            found = _captured(cell, call, compile_loop)
+            found = _captured(cell, call, lowering)
         except UnsupportedStep as refusal:
             found = str(refusal)
         _cache[key] = found
@@ -118,7 +108,7 @@ _LEADING = (2, 1, 1, 2, 1)
 """Leading axes of inputs, state, context, step noise and sequence noise: (T, B) or (B,)."""
 
 
-def _captured(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> Lowered:
+def _captured(cell: Cell, call: Call, lowering: Lowering) -> Lowered:
     def empty(tree: Any, axes: int) -> Any:
         return pytree.tree_map(lambda leaf: torch.empty(leaf.shape[axes:], dtype=leaf.dtype, device="meta"), tree)
 
@@ -126,12 +116,12 @@ def _captured(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]
     trees = (call.inputs, call.state, context, call.step_noise, call.sequence_noise)
     graph, y_spec = capture(cell, *(empty(tree, axes) for tree, axes in zip(trees, _LEADING, strict=True)))
     graph = rewritten(graph)
-    return Lowered(graph, y_spec, arguments_of(graph), make_prelude(graph), compile_loop, {})
+    return Lowered(graph, y_spec, arguments_of(graph), make_prelude(graph), lowering, {})
 
 
-def run(cell: Cell, call: Call, compile_loop: Callable[[Loop], LoopRunner]) -> tuple[Any, Any, Any]:
+def run(cell: Cell, call: Call, lowering: Lowering) -> tuple[Any, Any, Any]:
     """(outputs, final_state, states) as `carousel.scan` gives them; states is None unless asked for."""
-    lowered = lower(cell, call, compile_loop)
+    lowered = lower(cell, call, lowering)
     graph = lowered.graph
     rows = packing(call.steps, call.batch, call.lengths)
     inputs, state, context, step_noise, sequence_noise = call.leaves

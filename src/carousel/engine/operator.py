@@ -21,6 +21,7 @@ from carousel.cell import Cell
 from carousel.engine.call import Call, rebuilt
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
 from carousel.engine.lowered import Lowered, lower
+from carousel.engine.lowering import Lowering
 from carousel.engine.packing import Packing, packing
 from carousel.engine.program import Program
 from carousel.errors import InputError
@@ -30,7 +31,7 @@ _steps: dict[str, Lowered] = {}
 """The captured steps that traced calls have named."""
 
 
-def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
+def run(cell: Cell, call: Call, lowering: Lowering) -> tuple[Any, Any, Any]:
     """(outputs, final_state, states) as `carousel.scan` gives them, of a call that is being traced.
 
     Raises:
@@ -38,7 +39,7 @@ def run(cell: Cell, call: Call, compile_loop: Any) -> tuple[Any, Any, Any]:
     """
     # A switch of gradients in here is no part of what is traced.
     with no_modes(), DisableTorchFunction():
-        lowered = lower(cell, _one_step(call), compile_loop)
+        lowered = lower(cell, _one_step(call), lowering)
         name = _digest(lowered.graph)
         any_rows = packing(1, 1, None)  # the prelude goes row by row, whatever the rows are; remembered, so made here
     _steps.setdefault(name, lowered)

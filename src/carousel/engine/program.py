@@ -12,13 +12,11 @@ from torch import Tensor
 
 from carousel.engine import batched
 from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
-from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Loop, Op, Value
+from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Op, Value
+from carousel.engine.lowering import LoopRunner, Lowering
 from carousel.engine.packing import Packing
 from carousel.engine.plan import Backward, Plan, prelude_of
 from carousel.engine.totals import Total, compute
-
-LoopRunner = Callable[[Sequence[Tensor], Packing], None]
-"""Runs a loop on its buffers, in the order that `Loop` gives, on the rows of a packing."""
 
 Env = dict[Value, Tensor]
 Stager = Callable[[Env, Env, Packing, "Memory | None"], None]
@@ -38,17 +36,18 @@ class Memory:
         packing:  of all rows and steps.
         parts:    of the time axis.
         lasting:  values wanted for all rows and steps.
+        sum_parts: of what is summed over all rows and steps.
     """
 
-    def __init__(self, packing: Packing, parts: Sequence[tuple[slice, Packing]], lasting: Container[Value]) -> None:
+    def __init__(self, packing: Packing, parts: Sequence[tuple[slice, Packing]], lasting: Container[Value], sum_parts: int) -> None:
         self.whole: Env = {}
-        self._packing, self._lasting = packing, lasting
+        self._packing, self._lasting, self._sum_parts = packing, lasting, sum_parts
         self._one = len(parts) == 1
         self._most = max(rows.total for _, rows in parts)
         self._scratch: Env = {}
         self._histories: Env = {}
         self._sums: Env = {}
-        self._of_threads: dict[Value, bool] = {}
+        self._in_parts: dict[Value, bool] = {}
         self._here = slice(0, 0)
 
     def enter(self, here: slice) -> None:
@@ -87,16 +86,16 @@ class Memory:
         return history
 
     def sum(self, total: Total, packing: Packing) -> Tensor:
-        """Zeros at first, (threads, ...) or (B, ...), that the loop of every part adds to."""
+        """Zeros at first, (parts, ...) or (B, ...), that the loop of every part adds to."""
         if total.output not in self._sums:
-            lead = torch.get_num_threads() if total.lead == SHARED else packing.batch
+            lead = self._sum_parts if total.lead == SHARED else packing.batch
             self._sums[total.output] = torch.zeros((lead, *total.output.shape), dtype=total.output.dtype)
-            self._of_threads[total.output] = total.lead == SHARED
+            self._in_parts[total.output] = total.lead == SHARED
         return self._sums[total.output]
 
     def sums(self) -> Env:
         """What the loops of all parts added up."""
-        return {value: parts.sum(0) if self._of_threads[value] else parts for value, parts in self._sums.items()}
+        return {value: parts.sum(0) if self._in_parts[value] else parts for value, parts in self._sums.items()}
 
     def keep(self, value: Value, tensor: Tensor) -> None:
         """Take what this part has of a lasting value."""
@@ -122,6 +121,7 @@ class Program:
     """
 
     plan: Plan
+    lowering: Lowering
     forward: tuple[Stager, ...]
     invariant: tuple[Stager, ...]
     backward: tuple[Stager, ...]
@@ -137,7 +137,7 @@ class Program:
         carried = {carry.before: tensor for carry, tensor in zip(plan.carries, initial, strict=True)}
         lasting = _lasting(plan, return_states)
         parts = packing.parts(_entries(self.passing[0]))
-        memory = Memory(packing, parts, lasting)
+        memory = Memory(packing, parts, lasting, self.lowering.sum_parts())
         env: Env = {}
         for here, rows in parts:
             memory.enter(here)
@@ -175,7 +175,7 @@ class Program:
         carried = {carry.before: tensor for carry, tensor in zip(backward.carries, d_final, strict=True) if carry is not None}
         parts = packing.parts(_entries(self.passing[1]))
         lasting = _gradients_of_steps(backward)
-        memory = Memory(packing, parts, lasting)
+        memory = Memory(packing, parts, lasting, self.lowering.sum_parts())
         fixed: Env = {**plan.graph.constants, **backward.constants}
         fixed.update((value, tensor) for value, tensor in given.items() if backward.lead[value] != STEP)
         for stage in self.invariant:
@@ -230,7 +230,7 @@ def make_prelude(graph: Graph) -> tuple[Stager, ...]:
     return tuple(_batched(stage, stage.ops, graph.lead, graph.stopped) for stage in prelude_of(graph))
 
 
-def make_program(plan: Plan, compile_loop: Callable[[Loop], LoopRunner]) -> Program:
+def make_program(plan: Plan, lowering: Lowering) -> Program:
     """The plan, with its loops compiled."""
     backward = plan.backward
     lead = plan.graph.lead if backward is None else backward.lead
@@ -249,16 +249,17 @@ def make_program(plan: Plan, compile_loop: Callable[[Loop], LoopRunner]) -> Prog
             elif isinstance(stage, Shift):
                 made.append(_shift(stage.carry, lead, reverse))
             else:
-                made.append(_recurrence(stage, compile_loop(stage.loop)))
+                made.append(_recurrence(stage, lowering.compile(stage.loop)))
                 passing += sum(_bytes(value) for value in stage.loop.written if value not in wanted)
         return tuple(made), passing
 
     forward, passing = ready(plan.stages, _lasting(plan, return_states=False))
     if backward is None:
-        return Program(plan, forward, (), (), (), (passing, 0))
+        return Program(plan, lowering, forward, (), (), (), (passing, 0))
     stages, passing_backward = ready(backward.stages, _gradients_of_steps(backward), reverse=True)
     return Program(
         plan=plan,
+        lowering=lowering,
         forward=forward,
         invariant=ready(backward.invariant, ())[0],
         backward=stages,

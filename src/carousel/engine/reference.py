@@ -1,4 +1,4 @@
-"""Run a `Loop` with PyTorch, one step after the other: what every other lowering of a loop is compared with."""
+"""The reference lowering: loops run by PyTorch, one step after the other. Every other one is compared with it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from torch import Tensor
 
 from carousel.engine import batched
 from carousel.engine.ir import Loop, Value
+from carousel.engine.lowering import LoopRunner, Lowering
 from carousel.engine.packing import Packing
-from carousel.engine.program import LoopRunner
+
+
+class Reference(Lowering):
+    """Loops by PyTorch, step by step."""
+
+    name = "reference"
+    device = "cpu"
+
+    def compile(self, loop: Loop) -> LoopRunner:
+        return compile_loop(loop)
 
 
 def compile_loop(loop: Loop) -> LoopRunner:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from carousel.engine import reference
 from carousel.engine.ir import Loop, Value
-from carousel.engine.native import compile_loop
+from carousel.engine.native.compiled import compile_loop
 from carousel.engine.packing import Packing, packing
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

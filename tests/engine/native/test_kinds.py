@@ -10,7 +10,7 @@ import torch
 
 from carousel.engine.ir import Carry, Input, Loop, Op, Value
 from carousel.engine.kinds import ELEMENTWISE, KINDS
-from carousel.engine.native import compile_loop
+from carousel.engine.native.compiled import compile_loop
 from carousel.errors import InputError
 
 SIZES = [1, 2, 3, 5, 7, 13, 17, 33]

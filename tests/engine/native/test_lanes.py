@@ -12,7 +12,8 @@ import carousel
 from carousel.cells import FullyRecurrent
 from carousel.engine.ir import Carry, Loop, Op, Value
 from carousel.engine.kinds import ELEMENTWISE, KINDS
-from carousel.engine.native import compile_loop, lanes
+from carousel.engine.native import lanes
+from carousel.engine.native.compiled import compile_loop
 
 OF_THEIR_OWN = {"argmax", "argmin", "argsort", "gather", "scatter_add"}
 """Kinds that look at places which differ from row to row."""

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from carousel.engine.ir import Carry, Loop, Op, Value
-from carousel.engine.native import compile_loop, threads
+from carousel.engine.native import threads
+from carousel.engine.native.compiled import compile_loop
 
 
 def leaky_sum() -> Loop:

@@ -1,4 +1,4 @@
-"""compile_loop: the door to the native lowering."""
+"""Loops as machine code, and what runs them: blocks of rows, threads, or rows side by side in vectors."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import hashlib
 import threading
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from carousel.engine.ir import Loop, Value
+from carousel.engine.lowering import LoopRunner
 from carousel.engine.native import jit, lanes, threads, tiles
 from carousel.engine.native.lanes import LaneLoop
 from carousel.engine.native.lower import WORDS, Program
 from carousel.engine.native.routine import ALIGNMENT
+from carousel.engine.packing import Packing
 
 FIRST_CACHE = 32 * 2**10
 """Bytes of scratch that a block of rows may take before it is made smaller; a core's first cache."""
@@ -46,6 +50,22 @@ def compile_loop(loop: Loop, vector_width: int | None = None) -> CompiledLoop:
         InputError: an operation or element type that has no lowering, by its kind and line.
     """
     return CompiledLoop(loop, vector_width or jit.vector_bits() // 32)
+
+
+def runner(loop: Loop) -> LoopRunner:
+    """A loop as a function of its buffers: its rows side by side in vectors where that takes less time, or one after the other."""
+    compiled = compile_loop(loop)
+    in_lanes_for = lru_cache(maxsize=64)(compiled.in_lanes)  # to weigh it up takes as long as many calls
+
+    def run(buffers: Sequence[Tensor], packing: Packing) -> None:
+        T, B, threads = packing.steps, packing.batch, torch.get_num_threads()
+        in_lanes = in_lanes_for(B, threads) if packing.order is None and T * B else None
+        if in_lanes is not None:
+            in_lanes.run(buffers, T, B, threads)
+            return
+        compiled.run([buffer.data_ptr() for buffer in buffers], packing.offsets.data_ptr(), T, B, threads)
+
+    return run
 
 
 class CompiledLoop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from carousel.cell import Cell
 from carousel.engine.call import Call
 from carousel.engine.lowered import Lowered
+from carousel.engine.native.compiled import OneStep, compile_loop
 from carousel.engine.packing import packing
 from carousel.torch_private import pytree, storage_id, storage_users, version
 
@@ -68,7 +70,7 @@ class NativeStep:
         self._x, self._state = _Tree.like(call.inputs, 2), _Tree.like(call.state, 1)
         self._y = _Tree(lowered.y_spec, [(value.shape, value.dtype) for value in lowered.graph.outputs])
         self._count = len(state)
-        loop, self._routine = lowered.whole, lowered.routine
+        loop, self._routine = lowered.whole, _routine(lowered)
         env = dict(lowered.graph.constants)
         given = (*lowered.graph.weights, *lowered.graph.context)
         env.update(zip(given, [tensor.detach() for tensor in self._tensors], strict=True))
@@ -112,6 +114,16 @@ class NativeStep:
         self._routine.run(workspace.address, 0)
         self._free.append(workspace)
         return self._y.tree(results[self._count :]), self._state.tree(results[: self._count])
+
+
+_routines: WeakKeyDictionary[Lowered, OneStep] = WeakKeyDictionary()
+
+
+def _routine(lowered: Lowered) -> OneStep:
+    """All of a step as machine code."""
+    if lowered not in _routines:
+        _routines[lowered] = compile_loop(lowered.whole).step()
+    return _routines[lowered]
 
 
 class _Workspace:
