@@ -87,7 +87,10 @@ def test_series_told_apart_by_a_column_whose_rows_may_alternate(csv):
     ("text", "message"),
     [
         ("day,shop,x\n1,a,1\n1,b,1\n1,a,1\n", "row 4, column 'day': the time '1' stands in row 2 already"),
-        ("day,shop,x\n2,a,1\n1,b,1\n1,a,1\n", "row 4, column 'day': '1' is before row 2; sort the rows by time"),
+        (
+            "day,shop,x\n2,a,1\n1,b,1\n1,a,1\n",
+            "row 4, column 'day': '1' is before row 2; sort the rows by time, or train with --sort",
+        ),
         ("day,shop,x\n2,a,1\n1,,1\n", "row 3, column 'shop': empty; expected the name of a series"),
     ],
 )
@@ -145,13 +148,18 @@ def test_parts_of_a_series_join_again(csv):
         (b"x\n1\n\xff\n", "x", None, "row 3 is not UTF-8"),
         ("d,x\n2001-01,1\n2001-01,2\n", "x", None, "row 3, column 'd': the time '2001-01' stands in the row above already"),
         ("d,x\n2001-02,1\n2001-01,2\n", "x", None, "row 3, column 'd': '2001-01' is before the row above; sort"),
-        ("d,x\n2001-02,1\n2001-13,2\n", "x", None, "row 3, column 'd': expected an ISO date, as in the first row, got '2001-13'"),
-        ("d,x\nMay,1\n", "x", "d", "row 2, column 'd': expected an ISO date or a number, got 'May'"),
+        ("d,x\n2001-02,1\n2001-13,2\n", "x", None, "row 3, column 'd': expected a date like '2001-02', got '2001-13'"),
+        ("d,x\nMay,1\n", "x", "d", "row 2, column 'd': expected a date or a number, got 'May'"),
         ("y,m,x\n2001,1,1\n2001,13,2\n", "x", ("y", "m"), "row 3, columns 'y', 'm': expected whole numbers for year, month or"),
         ("y,m,x\n2001,1,1\n2001,1.5,2\n", "x", ("y", "m"), "row 3, columns 'y', 'm': expected whole numbers for year, month or"),
         ("a,b,c,d,e,f,g,x\n1,1,1,1,1,1,1,1\n", "x", tuple("abcdefg"), "expected at most 6 columns of times"),
-        ("d,t,x\n2001-01-01,9:00,1\n", "x", ("d", "t"), "row 2, columns 'd', 't': expected an ISO date"),
-        ("d,x\n1,1\n,2\n", "x", "d", "row 3, column 'd': expected an ISO date or a number, got ''"),
+        (
+            "d,t,x\n2001-01-01,9:60,1\n",
+            "x",
+            ("d", "t"),
+            "row 2, columns 'd', 't': expected a date or a number, got '2001-01-01 9:60'",
+        ),
+        ("d,x\n1,1\n,2\n", "x", "d", "row 3, column 'd': the time is missing; give it, or delete the row"),
     ],
 )
 def test_bad_input_is_one_line_with_the_place(csv, text, target, time, message):

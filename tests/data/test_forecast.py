@@ -202,7 +202,7 @@ def series(values, id="", **columns):
     """Values an hour apart from 2001-01-01 on."""
     n = len(values)
     hours = 978307200.0 + 3600.0 * np.arange(n)
-    return Series("x", np.asarray(values, dtype=float), [str(hour) for hour in hours], "time", hours, True, id, columns)
+    return Series("x", np.asarray(values, dtype=float), [f"{hour:.0f}" for hour in hours], "time", hours, "epoch s", id, columns)
 
 
 def test_a_gap_is_read_as_the_last_value_and_a_flag(values):

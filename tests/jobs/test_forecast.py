@@ -1,6 +1,7 @@
 """A forecast from a CSV file: the run folder, the table of errors, rolling evaluation and no leakage."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -216,6 +217,7 @@ def used(tmp_path_factory):
 def test_what_is_missing_is_noted(used):
     _, result = used
     assert result.notes == [
+        "the column 'time' tells the time, read as ISO dates: 2 series, hourly, from 2024-01-01 00:00 to 2024-01-09 07:00, 0 gaps",
         "level: 21 of 350 values are missing; the longest gap has 1 (in 'a')",
         "rain: 19 of 350 values are missing; the longest gap has 1 (in 'a')",
     ]
@@ -267,6 +269,79 @@ def test_predict_forecasts_after_the_end_of_each_series(used, tmp_path):
     assert [record["time"] for record in records] == [cells[0] for cells in [*TABLE[197:200], *TABLE[347:350]]]
     for record, expected in zip(records, np.concatenate([held.forecasts["lstm"][-1] for held in result.held]), strict=True):
         assert [record["level q0.1"], record["level"], record["level q0.9"]] == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def dated(tmp_path, times, **options):
+    """A small run on a series at these times, but the last 6, and the records that predict gives of a file of its last 4 rows."""
+    values = [f"{50 + 20 * np.sin(n / 3):.3f}" for n in range(len(times))]
+    cells = [f'"{time}",{value}\n' for time, value in zip(times, values, strict=True)]
+    (tmp_path / "whole.csv").write_text("when,y\n" + "".join(cells[:-6]))
+    (tmp_path / "short.csv").write_text("when,y\n" + "".join(cells[-10:-6]))
+    small = {"horizon": 6, "history": 10, "hidden": 2, "sequences": 8, "batch_size": 8, "evaluate_every": 8, "baseline": "none"}
+    result = train(Settings(tmp_path / "whole.csv", target="y", **(small | options)), tmp_path / "run", progress=False)
+    return result.notes, [record["when"] for record in predict(tmp_path / "run", tmp_path / "short.csv")]
+
+
+BUSINESS = np.busday_offset("2023-01-02", np.arange(110))
+ENDS = (np.datetime64("2000-02", "M") + np.arange(110)).astype("datetime64[D]") - 1
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        (ENDS.astype(str), "ISO dates: monthly, on the last day, from 2000-01-31 to 2008-08-31, 0 gaps"),
+        (BUSINESS.astype(str), "ISO dates: on business days, from 2023-01-02 to 2023-05-25, 0 gaps"),
+        ([f"{day:%d/%m/%Y}" for day in BUSINESS.tolist()], "%d/%m/%Y: on business days, from 02/01/2023 to 25/05/2023, 0 gaps"),
+        (
+            [f"{day:%b %d, %Y}" for day in ENDS.tolist()],
+            "%b %d, %Y: monthly, on the last day, from Jan 31, 2000 to Aug 31, 2008, 0 gaps",
+        ),
+        ([f"{day:%Y%m}" for day in ENDS.tolist()], "%Y%m: monthly, from 200001 to 200808, 0 gaps"),
+        ([str(1577836800123 + 3600000 * n) for n in range(110)], "epoch ms: hourly, from 1577836800123 to 1578207600123, 0 gaps"),
+    ],
+)
+def test_a_short_file_is_continued_by_the_calendar_of_the_training(tmp_path, times, told):
+    notes, coming = dated(tmp_path, times)
+    assert notes == [f"the column 'when' tells the time, read as {told}"]
+    assert coming == list(times[-6:])
+
+
+def test_a_file_that_contradicts_the_calendar_of_the_training_is_refused(tmp_path):
+    dated(tmp_path, BUSINESS.astype(str))
+    for times, told in (
+        (ENDS[:5], "monthly, on the last day (2000-01-31, 2000-02-29, ...)"),
+        (np.datetime64("2023-01-02") + np.arange(10), "daily"),
+    ):
+        rows = "".join(f"{time},{n}\n" for n, time in enumerate(times.astype("datetime64[D]").astype(str)))
+        (tmp_path / "other.csv").write_text("when,y\n" + rows)
+        for use in (predict, evaluate):
+            with pytest.raises(InputError, match=re.escape(f"other.csv: when: the rows are {told}")) as error:
+                list(use(tmp_path / "run", tmp_path / "other.csv"))
+            assert "those of the training on business days" in str(error.value)
+
+
+def test_the_times_to_come_of_irregular_rows_are_not_given(tmp_path, capsys):
+    times = (np.datetime64("2020-01-01", "m") + np.random.default_rng(0).integers(1, 600, 110).cumsum()).astype(str)
+    notes, coming = dated(tmp_path, [time.replace("T", " ") for time in times])
+    assert "at irregular steps (" in notes[0]
+    assert coming == [""] * 6
+    assert capsys.readouterr().err.startswith("when: the rows of the training are at irregular steps (")
+
+
+def test_rows_may_be_sorted_and_day_and_month_told(tmp_path):
+    newest_first = [f"{day:%d/%m/%Y}" for day in ENDS.tolist()][::-1]
+    with pytest.raises(InputError, match="row 3, column 'when': '31/01/2009' is before the row above"):
+        dated(tmp_path, newest_first)
+    firsts = [f"01/{1 + n % 12:02}/{2000 + n // 12}" for n in range(110)]
+    with pytest.raises(InputError, match="say which: --date-format %d/%m/%Y or --date-format %m/%d/%Y"):
+        dated(tmp_path, firsts)
+    notes, coming = dated(tmp_path, firsts, date_format="%d/%m/%Y")
+    assert "%d/%m/%Y: monthly, from 01/01/2000" in notes[0]
+    assert coming == firsts[-6:]
+    shutil.rmtree(tmp_path / "run")
+    notes, coming = dated(tmp_path, newest_first, sort=True)
+    assert "monthly, on the last day, from 31/07/2000 to 28/02/2009" in notes[0]
+    assert coming[0] == "30/11/2000"  # after the newest of the file's rows
 
 
 def test_a_column_known_ahead_is_read_from_the_rows_to_come(tmp_path):

@@ -10,18 +10,22 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import SequenceMatcher
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from carousel.data import dates
 from carousel.data.files import read_bytes, shortened
-from carousel.data.times import Step, date_value, is_date, number_value, step_of
+from carousel.data.times import Step, step_of
 from carousel.errors import InputError
 
 _GAPS = ("", "na", "n/a", "nan", "null")
@@ -38,7 +42,7 @@ class Series:
         times:      n texts, as the file has them; row numbers where it has no column of times.
         time_name:  the column of the times; "time" where they are several, "row" where there is none.
         moments:    (n,) the times as numbers, strictly increasing: seconds since 1970 where they are dates.
-        dated:      whether the times are dates.
+        format:     how the times were read, as `carousel.data.dates` has it.
         id:         what tells the series apart from the others in the file; "" where it is alone.
         columns:    other columns by name: (n,) float64 with NaN at gaps, or n texts with "" at gaps.
     """
@@ -48,7 +52,7 @@ class Series:
     times: list[str]
     time_name: str
     moments: np.ndarray
-    dated: bool = False
+    format: str = "number"
     id: str = ""
     columns: dict[str, np.ndarray | list[str]] = field(default_factory=dict)
 
@@ -56,9 +60,24 @@ class Series:
         return len(self.values)
 
     @property
+    def dated(self) -> bool:
+        """Whether the times are dates."""
+        return self.format != "number"
+
+    @property
+    def clock(self) -> np.ndarray:
+        """(n,) the moments as a clock on the wall shows them, where all times name one zone."""
+        return self.moments + dates.offset(self.times) if self.format == "iso" else self.moments
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the times are the numbers of its rows."""
+        return self.time_name == "row"
+
+    @cached_property
     def step(self) -> Step:
-        """The usual step between two times."""
-        return step_of(self.moments, self.dated)
+        """The calendar of its times."""
+        return Step(1.0, "", 0, 1.0) if self.numbered else step_of(self.clock, self.dated)
 
     def cut(self, stop: int | None, start: int | None = None) -> Series:
         """Its part from index `start` on, before index `stop`."""
@@ -70,6 +89,28 @@ class Series:
         """With the last known number at each gap that has one before it."""
         columns = {name: cells if isinstance(cells, list) else filled(cells, np.nan) for name, cells in self.columns.items()}
         return replace(self, values=filled(self.values, np.nan), columns=columns)
+
+
+def reading(series: Sequence[Series], names: Sequence[str] | None = None) -> str:
+    """Which columns tell the time of the series of a file, and how they were read, in a sentence.
+
+    Args:
+        series:  of one file.
+        names:   the columns, where they were named.
+    """
+    first = series[0]
+    if first.numbered:
+        return "no column tells the time: the rows stand oldest first, a step apart; --time names a column"
+    names = names or [first.time_name]
+    column = f"the column {names[0]!r} tells" if len(names) == 1 else f"the columns {_listed(names)} tell"
+    read = {"iso": "ISO dates", "number": "numbers"}.get(first.format, first.format)
+    calendars = Counter(one.step.described() for one in series)
+    (usual, count), several = calendars.most_common(1)[0], len(series) > 1
+    series_told = f"{len(series):,} series, {'' if count == len(series) else f'{count:,} of them '}" if several else ""
+    begin, end = min(series, key=lambda one: one.moments[0]).times[0], max(series, key=lambda one: one.moments[-1]).times[-1]
+    missing = sum(one.step.others for one in series if one.step.regular)
+    gaps = f", {missing:,} gap{'s' if missing != 1 else ''}" if first.step.regular else ""
+    return f"{column} the time, read as {read}: {series_told}{usual}, from {begin} to {end}{gaps}"
 
 
 def joined(before: Series, after: Series) -> Series:
@@ -122,9 +163,9 @@ class Table:
         return f"{self.source}: row {n + self.first_row}{columns}"
 
 
-def read_series(path: Path | str, target: str, time: str | Sequence[str] | None = None) -> Series:
+def read_series(path: Path | str, target: str, time: str | Sequence[str] | None = None, **options: Any) -> Series:
     """The column `target` of a CSV file as one series; the arguments are those of `series_of`."""
-    return series_of(read_table(path), target, time)[0]
+    return series_of(read_table(path), target, time, **options)[0]
 
 
 def series_of(
@@ -135,33 +176,38 @@ def series_of(
     id: str | None = None,
     columns: Sequence[str] = (),
     texts: Sequence[str] | None = None,
+    date_format: str | None = None,
+    sort: bool = False,
 ) -> list[Series]:
     """The column `target` of a table, cut into a series for each value of the column `id`, in the table's order.
 
     Args:
         table:    as `read_table` gives it.
         target:   the column of values: numbers, or gaps.
-        time:     the column of times: ISO dates (1749-01, 1749-01-31, 1749-01-31 12:00) or numbers, strictly
-                  increasing within a series; or several columns: a date and a time of day, or whole
-                  numbers for year, month, day, hour, minute, second, as many as there are. None: the first
-                  other column that begins with such a date; where there is none, the rows are numbered.
+        time:     the column of times: dates or numbers, strictly increasing within a series; or several columns: a
+                  date and a time of day, or whole numbers for year, month, day, hour, minute, second, as many as
+                  there are. None: the first other column of dates, or none. The rows are numbered where there is none.
         id:       the column that tells series apart. None: the table is one series.
         columns:  other columns to keep: numbers where the first cell that is no gap is one, else texts.
         texts:    which of `columns` are texts; None to look.
+        date_format:  how the times are read, as `carousel.data.dates` has it; None to look.
+        sort:     whether the rows of a series are put in the order of their times.
 
     Raises:
-        InputError: a column that is not there, a cell that is no number, times that repeat or run
-            backwards; with the row and the column.
+        InputError: a column that is not there, a cell that is no number, a date whose day and month
+            cannot be told apart, times that are missing, repeat or run backwards; with the row and the column.
     """
     cells = table.cells
     times = [time] if isinstance(time, str) else list(time or ())
     for name in (target, *times, *([id] if id else []), *columns):
         if name not in cells:
             raise InputError(f"{table.source}: no column {name!r}; the columns are: {_listed(_nearest_first(name, list(cells)))}")
-    if not times:
-        times = [name for name, column in cells.items() if name not in (target, id) and is_date(column[0])][:1]
     values = _numbers(table, target)
-    found, moments, dated = _times(table, times, len(values))
+    groups = _rows_by(table, id, len(values))
+    if time is None:
+        others_named = [name for name in cells if name not in (target, id)]
+        times = [name for name in others_named if _tells_time(cells[name], date_format, groups, name in columns)][:1]
+    found, moments, read = _times(table, times, len(values), date_format)
     others: dict[str, np.ndarray | list[str]] = {}
     for name in columns:
         first = next((cell for cell in cells[name] if not _gap(cell)), "0")
@@ -171,19 +217,17 @@ def series_of(
             others[name] = _numbers(table, name)
     called = ("row", *times)[-1] if len(times) < 2 else "time"
     series = []
-    for key, rows in _rows_by(table, id, len(values)).items():
+    for key, rows in groups.items():
+        if sort:
+            rows = sorted(rows, key=moments.__getitem__)
         if times:
             _check_increasing(table, times, found, moments, rows)
         own = {
             name: column[rows] if isinstance(column, np.ndarray) else [column[n] for n in rows] for name, column in others.items()
         }
         where = [found[n] for n in rows]
-        series.append(Series(target, values[rows], where, called, moments[rows], dated, key, own))
+        series.append(Series(target, values[rows], where, called, moments[rows], read, key, own))
     return series
-
-
-def _picked(column: np.ndarray | list[str], rows: list[int]) -> np.ndarray | list[str]:
-    return column[rows] if isinstance(column, np.ndarray) else [column[n] for n in rows]
 
 
 def read_table(path: Path | str) -> Table:
@@ -265,25 +309,46 @@ def _numbers(table: Table, name: str) -> np.ndarray:
     return values
 
 
-def _times(table: Table, names: list[str], n: int) -> tuple[list[str], np.ndarray, bool]:
-    """(texts, values as numbers, whether they are dates) of the columns of times; row numbers where there is none."""
+def _tells_time(column: list[str], date_format: str | None, groups: dict[str, list[int]], asked: bool) -> bool:
+    """Whether a column is one of dates. Whole numbers are where they are not asked for as a covariate; seconds and the like
+    only where they rise, or fall, in each series."""
+    there = [cell for cell in column if not _gap(cell)]
+    if date_format is not None:
+        return bool(there) and not np.isnan(dates.moments(there[:1], date_format)).any()
+    formats = dates.formats_of(there)
+    if not formats or not there[0].isdecimal():
+        return bool(formats)
+    if asked or len(there) < min(3, len(column)):
+        return False
+    if formats[0] not in dates.EPOCHS:
+        return True
+    steps = [np.diff([int(column[n]) for n in rows if not _gap(column[n])]) for rows in groups.values()]
+    return all((own > 0).all() or (own < 0).all() for own in steps)
+
+
+def _times(table: Table, names: list[str], n: int, date_format: str | None) -> tuple[list[str], np.ndarray, str]:
+    """(texts, values as numbers, their format) of the columns of times; row numbers where there is none."""
     if not names:
         rows = range(table.first_row, n + table.first_row)
-        return [str(row) for row in rows], np.array(rows, dtype=np.float64), False
-    if len(names) > 1 and not is_date(table.cells[names[0]][0]):
-        texts, expected = _dates(table, names), "a date"
-        read: Callable[[str], float] = date_value
+        return [str(row) for row in rows], np.array(rows, dtype=np.float64), "number"
+    cells = list(zip(*(table.cells[name] for name in names), strict=True))
+    for row, parts in enumerate(cells):
+        if any(map(_gap, parts)):
+            raise InputError(f"{table.place(row, *names)}: the time is missing; give it, or delete the row")
+    texts = [" ".join(parts) for parts in cells]
+    if len(names) > 1 and date_format in (None, "iso") and all(cell.isdecimal() and len(cell) < 5 for cell in cells[0]):
+        texts, formats = _dates(table, names), ["iso"]
     else:
-        texts = [" ".join(row) for row in zip(*(table.cells[name] for name in names), strict=True)]
-        read = date_value if is_date(texts[0]) else number_value
-        expected = "an ISO date, as in the first row" if read is date_value else "an ISO date or a number"
-    values = np.empty(n)
-    for row, text in enumerate(texts):
-        try:
-            values[row] = read(text)
-        except (ValueError, OverflowError):
-            raise InputError(f"{table.place(row, *names)}: expected {expected}, got {shortened(text)}") from None
-    return texts, values, read is date_value
+        formats = [date_format] if date_format is not None else dates.formats_of(texts) or ["number"]
+    if len(formats) > 1:
+        ways = " or ".join(f"--date-format {shlex.quote(format)}" for format in formats)
+        raise InputError(f"{table.place(0, *names)}: day and month of {shortened(texts[0])} look alike; say which: {ways}")
+    values = dates.moments(texts, formats[0])
+    for row in np.flatnonzero(np.isnan(values)).tolist():
+        expected = f"a date of the format {formats[0]}" if date_format is not None else f"a date like {shortened(texts[0])}"
+        expected = "a date or a number" if formats == ["number"] else expected
+        raise InputError(f"{table.place(row, *names)}: expected {expected}, got {shortened(texts[row])}")
+    return texts, values, formats[0]
 
 
 def _dates(table: Table, names: list[str]) -> list[str]:
@@ -297,7 +362,7 @@ def _dates(table: Table, names: list[str]) -> list[str]:
             numbers = [*map(int, parts), 1][: max(count, 3)]  # a month stands for its first day
             date = datetime(*numbers)  # type: ignore[arg-type]
         except (ValueError, OverflowError):
-            expected = f"expected whole numbers for {', '.join(_PARTS[:count])} or an ISO date first"
+            expected = f"expected whole numbers for {', '.join(_PARTS[:count])} or a date first"
             raise InputError(f"{table.place(row, *names)}: {expected}, got {shortened(' '.join(parts))}") from None
         texts.append(date.isoformat(" ", "seconds" if count == len(_PARTS) else "minutes")[: (0, 0, 7, 10, 16, 16, 19)[count]])
     return texts
@@ -322,7 +387,9 @@ def _check_increasing(table: Table, names: list[str], texts: list[str], values: 
         above = "the row above" if now == before + 1 else f"row {before + table.first_row}"
         if values[now] == values[before]:
             raise InputError(f"{table.place(now, *names)}: the time {shortened(texts[now])} stands in {above} already")
-        raise InputError(f"{table.place(now, *names)}: {shortened(texts[now])} is before {above}; sort the rows by time")
+        raise InputError(
+            f"{table.place(now, *names)}: {shortened(texts[now])} is before {above}; sort the rows by time, or train with --sort"
+        )
 
 
 def _nearest_first(name: str, names: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import csv
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class Settings(TrainSettings):
     """What is to be forecast, and how the network is trained."""
 
     job = "forecast"
+    later = ("sort",)
 
     file: Path
     """The CSV file; its first row names the columns."""
@@ -45,6 +46,10 @@ class Settings(TrainSettings):
     """The column to forecast."""
     time: tuple[str, ...] | None = None
     """The column or columns that say when (a date and an hour; year month day). [default: the first column of dates, if any]"""
+    date_format: str | None = None
+    """How the times are read: codes such as %d/%m/%Y; iso, number, "epoch s" or "epoch ms". [default: as they look]"""
+    sort: bool = False
+    """Put the rows of each series in the order of their times."""
     id: str | None = None
     """The column that tells many series in the file apart. [default: it is one series]"""
     covariates: tuple[str, ...] = ()
@@ -127,12 +132,21 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     """
     from carousel.data import read_table, series_of
     from carousel.data.forecast import Forecast
+    from carousel.data.times import steps_table
 
     out = Path(out)
     table = read_table(settings.file)
     asked = (*settings.covariates, *settings.known)
     _check_columns(settings, asked)
-    series = series_of(table, settings.target, settings.time, id=settings.id, columns=asked)
+    series = series_of(
+        table,
+        settings.target,
+        settings.time,
+        id=settings.id,
+        columns=asked,
+        date_format=settings.date_format,
+        sort=settings.sort,
+    )
     task = Forecast(
         series,
         horizon=settings.horizon,
@@ -144,7 +158,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         known=settings.known,
         calendar=settings.calendar,
     )
-    notes = _notes(series)
+    notes = _notes(series, settings.time)
     if progress:
         print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
     texts = [name for name in asked if isinstance(series[0].columns[name], list)]
@@ -155,7 +169,8 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         "columns": list(table.cells),
         "time": _time_columns(settings, series[0]),
         "texts": texts,
-        "step": asdict(series[0].step),
+        "date_format": series[0].format,
+        **steps_table(series),
     }
     cells = {name: _built(name, settings, task) for name in (settings.rival, settings.model) if name}
     chosen_by = monitor(settings)
@@ -212,11 +227,11 @@ def monitor(settings: Settings) -> str:
     return "pinball" if settings.quantiles else "MAE"
 
 
-def _notes(series: Sequence[Series]) -> list[str]:
-    """What is missing and what is irregular, a sentence each."""
-    from carousel.data.csv import gaps
+def _notes(series: Sequence[Series], time: Sequence[str] | None) -> list[str]:
+    """How the times were read, what is missing and what is irregular, a sentence each."""
+    from carousel.data.csv import gaps, reading
 
-    notes = []
+    notes = [reading(series, time)]
     for name in (series[0].name, *series[0].columns):
         counts = []
         for one in series:
@@ -230,7 +245,7 @@ def _notes(series: Sequence[Series]) -> list[str]:
             notes.append(f"{name}: {missing:,} of {n:,} values are missing; the longest gap has {longest:,}{where}")
     for one in series:
         step = one.step
-        if step.others:
+        if step.others and step.regular:
             name = f"{one.time_name} of {one.id!r}" if one.id else one.time_name
             of = f"{step.others:,} of {len(one) - 1:,} steps are not {step.told()}"
             notes.append(f"{name}: {of}; the longest is {step.told(step.longest)}")
@@ -382,19 +397,24 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
     return _table(tracks, origins, made, prepared)
 
 
-def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
+def predict(folder: Run | Path | str, file: Path | str, *, progress: bool = True) -> Iterator[dict[str, Any]]:
     """The values after the end of each series in a file: a record each step ahead.
 
     A record has the id where the run has one, the time, "ahead" (1 to horizon), the target, and its
-    quantiles "<target> q0.1" where the run has them. Where columns are known ahead, the file holds them
-    for the steps to come, with the target left empty.
+    quantiles "<target> q0.1" where the run has them. The time is "" where the steps in training are irregular. Where columns
+    are known ahead, the file holds them for the steps to come, with the target left empty.
+
+    Args:
+        folder:    the run.
+        file:      of the form that the run was trained on.
+        progress:  say on the standard error what is to be known of the file.
 
     Raises:
         InputError: no finished run, a file that cannot be used.
     """
     import numpy as np
 
-    from carousel.data.times import Step, following
+    from carousel.data.times import following, step_in
 
     run = Run.of(folder)
     settings, prepared, cell = run.settings(Settings), _prepared(run), run.network
@@ -409,8 +429,11 @@ def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, An
             rows = f"{prepared.horizon} rows after the last value of {settings.target!r}"
             raise InputError(f"{file}: expected {rows}, for {', '.join(settings.known)}, got {len(track) - 1 - origin}")
         forecast = rolling(cell, track, np.array([origin]), prepared.horizon)[0]
-        step = one.step if len(one) > 1 else Step(**run.prepared["step"])
-        times = one.times[origin + 1 :] if ahead_known else following(one.times[-1], step, prepared.horizon)
+        step = step_in(run.prepared, one)
+        if progress and not (step.regular or ahead_known):
+            name = f"{one.time_name} of {one.id!r}" if one.id else one.time_name
+            print(f"{name}: the rows of the training are {step.described()}", file=sys.stderr)
+        times = one.times[origin + 1 :] if ahead_known else following(one.times[-1], step, prepared.horizon, one.format)
         for n, values in enumerate(forecast.tolist()):
             record: dict[str, Any] = {settings.id: one.id} if settings.id else {}
             record |= {one.time_name: times[n], "ahead": n + 1, settings.target: values[len(values) // 2]}
@@ -423,9 +446,20 @@ def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, An
 def _series(settings: Settings, table: Mapping[str, Any], file: Path | str) -> list[Series]:
     """The series of another file, its columns of the kinds that they had in training."""
     from carousel.data import read_table, series_of
+    from carousel.data.times import check_steps
 
-    asked = (*settings.covariates, *settings.known)
-    return series_of(read_table(file), settings.target, table["time"], id=settings.id, columns=asked, texts=table["texts"])
+    series = series_of(
+        read_table(file),
+        settings.target,
+        table["time"],
+        id=settings.id,
+        columns=(*settings.covariates, *settings.known),
+        texts=table["texts"],
+        date_format=table.get("date_format"),
+        sort=settings.sort,
+    )
+    check_steps(series, table, file)
+    return series
 
 
 def stream(folder: Run | Path | str) -> Callable[[str], str]:
@@ -453,6 +487,7 @@ class _Stream:
 
         self.settings, self.prepared, self.cell = settings, prepared, cell
         self.columns, self.time, self.texts = table["columns"], table["time"], table["texts"]
+        self.date_format = table.get("date_format")
         self.stepper = Stepper(cell)
         self.rows = 0
         self.latest: dict[str, Series] = {}
@@ -477,7 +512,9 @@ class _Stream:
             raise InputError(f"stream: row {number}: {expected}, got {len(cells)}")
         table = Table("stream", {name: [cell] for name, cell in zip(self.columns, cells, strict=True)}, number)
         asked, id = self.settings.covariates, self.settings.id
-        (now,) = series_of(table, self.settings.target, self.time, id=id, columns=asked, texts=self.texts)
+        (now,) = series_of(
+            table, self.settings.target, self.time, id=id, columns=asked, texts=self.texts, date_format=self.date_format
+        )
         before = self.latest.get(now.id)
         if before is not None and not now.moments[0] > before.moments[0]:
             raise InputError(f"stream: row {number}: the time {now.times[0]!r} is not after {before.times[0]!r}")

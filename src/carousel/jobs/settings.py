@@ -30,6 +30,8 @@ class TrainSettings:
     """
 
     job: ClassVar[str]
+    later: ClassVar[tuple[str, ...]] = ()
+    """Settings that came after the first version: not in a table where they have their defaults, so that older runs resume."""
 
     file: Path
     """The file to learn from."""
@@ -75,7 +77,8 @@ class TrainSettings:
 
     def table(self) -> dict[str, Any]:
         """As a table of TOML: no None, and files by their place in full, so that a run resumes from any folder."""
-        plain = {name: _plain(value) for name, value in asdict(self).items() if value is not None}
+        unset = {field.name for field in fields(self) if field.name in self.later and getattr(self, field.name) == field.default}
+        plain = {name: _plain(value) for name, value in asdict(self).items() if value is not None and name not in unset}
         return {"job": self.job, **plain}
 
     @classmethod
