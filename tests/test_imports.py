@@ -14,7 +14,7 @@ SOURCE = Path(carousel.__file__).parent
 # What each place may import besides itself and ANYWHERE; docs/architecture.md draws the same.
 ANYWHERE = {"errors", "files", "plain", "provenance", "torch_private"}
 CELLS = {"cell", "cells", "engine"}
-LEARNING = {"batch", "task", *CELLS, "loop", "nn", "learn", "checkpoint", "train"}
+LEARNING = {"batch", "task", *CELLS, "loop", "network", "nn", "learn", "checkpoint", "train"}
 WORK = {*LEARNING, "tasks", "data", "models", "jobs"}
 MAY_IMPORT = {
     "errors": set(),
@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "cells": {"cell"},
     "engine": {"cell"},
     "loop": {"cell", "engine"},
+    "network": {"batch", *CELLS, "loop"},
     "nn": {*CELLS, "loop"},
-    "learn": {"batch", "task", *CELLS, "loop", "nn"},
+    "learn": {"batch", "task", *CELLS, "loop", "network", "nn"},
     "checkpoint": {"cell"},
     "train": LEARNING - {"train"},
     "tasks": {"batch", "task"},

@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what the names below are, for type checkers and editors
-    from carousel import cells, data, engine, export, jobs, learn, models, nn, recipes, report, train
-    from carousel.batch import Batch
+    from carousel import cells, data, engine, export, jobs, learn, models, network, nn, recipes, report, train
+    from carousel.batch import Batch, pad_context
     from carousel.cell import Cell, Stack, State
     from carousel.errors import InputError
     from carousel.loop import Stepper, explain, scan
+    from carousel.network import Network, Sequence
     from carousel.train import fit
 
 __version__ = "0.1.0"
@@ -25,8 +26,11 @@ _HOME = {
     "Stack": "cell",
     "State": "cell",
     "Stepper": "loop",
+    "Network": "network",
+    "Sequence": "network",
     "explain": "loop",
     "fit": "train",
+    "pad_context": "batch",
     "scan": "loop",
 }
 
@@ -34,6 +38,8 @@ __all__ = [
     "Batch",
     "Cell",
     "InputError",
+    "Network",
+    "Sequence",
     "Stack",
     "State",
     "Stepper",
@@ -46,7 +52,9 @@ __all__ = [
     "jobs",
     "learn",
     "models",
+    "network",
     "nn",
+    "pad_context",
     "recipes",
     "report",
     "scan",

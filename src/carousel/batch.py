@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from carousel.errors import InputError
 from carousel.torch_private import pytree
 
 
@@ -20,12 +22,14 @@ class Batch:
         targets:  likewise, (T, B, ...).
         mask:     (T, B) bool; True where an output is asked for and counts in the loss.
         lengths:  (B,) int64, 1 <= length <= T; a sequence's state stops at its own end.
+        context:  tree of (B, ...), constant over time, for networks that read one; None for no context.
     """
 
     inputs: Any
     targets: Any
     mask: Tensor
     lengths: Tensor
+    context: Any = None
 
     @property
     def size(self) -> int:
@@ -41,17 +45,55 @@ class Batch:
         """The same batch on another device (lengths stay where the loop reads them, on the CPU)."""
 
         def move(tree: Any) -> Any:
-            return pytree.tree_map(lambda leaf: leaf.to(device), tree)
+            return pytree.tree_map(lambda leaf: None if leaf is None else leaf.to(device), tree)
 
-        return replace(self, inputs=move(self.inputs), targets=move(self.targets), mask=move(self.mask))
+        return replace(self, inputs=move(self.inputs), targets=move(self.targets), mask=move(self.mask), context=move(self.context))
 
-    def window(self, start: int, stop: int) -> Batch:
-        """The time steps start..stop-1; sequences that have ended before have length 0 there."""
+    def window(self, start: int, stop: int, counts_from: int = 0) -> Batch:
+        """The time steps start..stop-1, of which those from `counts_from` on may count; sequences that have ended before have
+        length 0 there."""
 
         def cut(tree: Any) -> Any:
             return pytree.tree_map(lambda leaf: leaf[start:stop], tree)
 
-        if start == 0 and stop >= self.steps:
+        if start == 0 and stop >= self.steps and counts_from <= 0:
             return self
         steps = min(stop, self.steps) - start
-        return Batch(cut(self.inputs), cut(self.targets), self.mask[start:stop], (self.lengths - start).clamp(0, steps))
+        mask = self.mask[start:stop]
+        if counts_from > start:
+            mask = mask & (torch.arange(start, start + steps, device=mask.device) >= counts_from)[:, None]
+        lengths = (self.lengths - start).clamp(0, steps)
+        return replace(self, inputs=cut(self.inputs), targets=cut(self.targets), mask=mask, lengths=lengths)
+
+
+class Padded(NamedTuple):
+    """Sequences side by side on one axis S, as a cell's context. The cell sees values (S, ...) and mask (S,).
+
+    Attributes:
+        values:  (B, S, ...), zero past a sequence's end.
+        mask:    (B, S) bool, True within a sequence.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+
+def pad_context(sequences: Sequence[Tensor]) -> Padded:
+    """Sources of different lengths, (length, ...) each, as context for a cell that attends to them.
+
+    S is 8, 16, 32 and so on, whichever holds the longest: a cell is compiled for the shapes of its context, and so for a
+    handful of them rather than for every length.
+
+    Raises:
+        InputError: no sequences, or shapes that differ in more than the length.
+    """
+    if not sequences or any(leaf.shape[1:] != sequences[0].shape[1:] for leaf in sequences):
+        raise InputError(
+            f"pad_context: expected sequences (length, ...) of one kind, got {[tuple(leaf.shape) for leaf in sequences]}"
+        )
+    lengths = torch.tensor([len(leaf) for leaf in sequences])
+    S = max(8, 1 << (int(lengths.max()) - 1).bit_length())
+    values = sequences[0].new_zeros(len(sequences), S, *sequences[0].shape[1:])
+    for row, leaf in zip(values, sequences, strict=True):
+        row[: len(leaf)] = leaf
+    return Padded(values, (torch.arange(S) < lengths[:, None]).to(values.device))

@@ -192,6 +192,17 @@ def explain(
     return explain(cell, checked_call(cell, inputs, state, context, None, lengths, return_states), code)
 
 
+def native_refusal(
+    cell: Cell, inputs: Any, state: State = None, *, context: Any = None, lengths: Tensor | Sequence[int] | None = None
+) -> str | None:
+    """Why `scan` with these arguments would not run on the native backend; None where it would. Nothing is run.
+
+    Raises:
+        InputError: arguments or a step that no backend can run.
+    """
+    return engine.refusal_of_step(cell, checked_call(cell, inputs, state, context, torch.Generator(), lengths, False))
+
+
 class Stepper:
     """One step at a time, with the state carried from call to call; for streams.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,14 +20,13 @@ class Task:
     Attributes:
         input_size:   length of the vector that a step of the input is; None where it is an index.
         output_size:  length of the vector y that a network must give.
+        loss:         (y, target) of one step of one sequence -> scalar tensor. A static method, or an instance of a frozen
+                      dataclass with ``__call__``, becomes part of the compiled step; a method runs outside of it.
     """
 
     input_size: int | None
     output_size: int
-
-    def loss(self, y: Tensor, target: Any) -> Tensor:
-        """The loss of one step of one sequence, a scalar tensor."""
-        raise NotImplementedError
+    loss: Callable[[Any, Any], Tensor]
 
     def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
         """B sequences drawn from `generator`, never from the global seed; lengths as the task names them."""

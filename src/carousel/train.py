@@ -2,7 +2,7 @@
 
 A run is a folder::
 
-    config.toml                   what was asked: fit's settings, the caller's, and the versions
+    config.toml                   what was asked: fit's settings, the caller's, the versions, and where the loss runs
     metrics.jsonl                 a row a line: step, sequences, seconds, split, name, value
     best/weights.safetensors      the weights that did best on the validation batch
     last/checkpoint.safetensors   everything that training goes on from
@@ -38,7 +38,7 @@ from carousel.checkpoint import load_weights
 from carousel.errors import InputError
 from carousel.files import write_aside
 from carousel.learn import BPTT, Diverged, Learner, objective, optimizer_by_name
-from carousel.loop import scan
+from carousel.network import Network, as_network
 from carousel.task import Task
 
 __all__ = ["Fit", "fit", "load_weights"]
@@ -52,7 +52,7 @@ class Fit:
     """What came out of a training.
 
     Attributes:
-        cell:       the network with its best weights, in evaluation mode.
+        cell:       the cell or network that was given, with its best weights, in evaluation mode.
         best:       the validation figures of these weights, by name.
         history:    rows of metrics: step (updates), sequences, seconds, split, name, value. "loss" is the
                     task's loss averaged over the steps that count.
@@ -61,7 +61,7 @@ class Fit:
         stopped:    "budget" or "patience".
     """
 
-    cell: Cell
+    cell: Any
     best: dict[str, float]
     history: list[dict[str, Any]]
     sequences: int
@@ -84,7 +84,7 @@ class _Progress:
 
 
 def fit(
-    cell: Cell,
+    network: Network | Cell,
     task: Task,
     *,
     learner: Learner | None = None,
@@ -103,13 +103,13 @@ def fit(
     settings: dict[str, Any] | None = None,
     progress: bool | str = True,
 ) -> Fit:
-    """Train `cell` on `task` and keep the weights that do best on the task's validation batch.
+    """Train `network` on `task` and keep the weights that do best on the task's validation batch.
 
     The same arguments, seed and number of threads give the same bits. The seed governs the batches and the
-    noise; the starting weights are those that the cell comes with.
+    noise; the starting weights are those that the network comes with.
 
     Args:
-        cell:            the network; it is changed in place.
+        network:         a `Network`, or a cell, which stands for `Sequence(cell)`; it is changed in place.
         task:            where the batches, the loss and the score come from.
         learner:         the learning rule; None for BPTT() over the whole sequence.
         optimizer:       a name in `carousel.learn.OPTIMIZERS`, or parameters -> optimiser.
@@ -141,13 +141,20 @@ def fit(
         raise InputError(f"fit: expected patience of at least 1 or None, got {patience}")
     learner = learner or BPTT()
     where = _device(device)
-    cell = cell.to(where)
-    made = optimizer_by_name(optimizer, cell.parameters(), rate) if isinstance(optimizer, str) else optimizer(cell.parameters())
+    as_network(network)  # refuses what is neither
+    network = network.to(where)
+    parameters = network.parameters()
+    made = optimizer_by_name(optimizer, parameters, rate) if isinstance(optimizer, str) else optimizer(parameters)
+    validation = task.validation().to(where)
+    outside = learner.fusion_refusal(network.train(), validation, task.loss)
+    if outside is not None and progress:
+        print(f"{_prefix(progress)}the loss is not part of the compiled step: {outside}", file=sys.stderr)
     config = {
         "versions": {"carousel": carousel.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "threads": torch.get_num_threads(),
+        "loss": "part of the compiled step" if outside is None else f"not part of the compiled step: {outside}",
         "fit": {
-            "cell": repr(cell),
+            "cell": repr(network),
             "learner": _named(learner),
             "optimizer": optimizer if isinstance(optimizer, str) else repr(made),
             "rate": rate,
@@ -162,12 +169,12 @@ def fit(
         },
         "settings": settings or {},
     }
-    training = _Training(cell, task, learner, made, torch.Generator().manual_seed(seed), monitor, where)
+    training = _Training(network, task, learner, made, torch.Generator().manual_seed(seed), monitor, where)
     if out is not None:
         training.keep_in(Path(out), _as_read_back(config), resume)
     elif resume:
         raise InputError("fit: resume=True needs the run folder, out=...")
-    return training.run(batch_size, sequences, decay, evaluate_every, patience, progress)
+    return training.run(validation, batch_size, sequences, decay, evaluate_every, patience, progress)
 
 
 class _Training:
@@ -175,7 +182,7 @@ class _Training:
 
     def __init__(
         self,
-        cell: Cell,
+        model: Network | Cell,
         task: Task,
         learner: Learner,
         optimizer: Optimizer,
@@ -183,11 +190,12 @@ class _Training:
         monitor: str,
         device: torch.device,
     ) -> None:
-        self.cell, self.task, self.learner, self.optimizer = cell, task, learner, optimizer
+        self.model, self.task, self.learner, self.optimizer = model, task, learner, optimizer
+        self.network = as_network(model)
         self.generator, self.monitor, self.device = generator, monitor, device
         self.at = _Progress()
         self.history: list[dict[str, Any]] = []
-        self.best_weights = _copied(cell)
+        self.best_weights = _copied(model)
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.folder: Path | None = None
         self.began = self.saved = time.monotonic()
@@ -231,7 +239,7 @@ class _Training:
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-        checkpoint.set_weights(self.cell, part("cell."), path)
+        checkpoint.set_weights(self.model, part("cell."), path)
         checkpoint.set_optimizer_state(self.optimizer, part("optimizer."), plain["optimizer"])
         self.generator.set_state(tensors["generator"])
         self.at = _Progress(**plain["progress"])
@@ -247,7 +255,7 @@ class _Training:
         if self.folder is None:
             return
         optimizer_tensors, optimizer_plain = checkpoint.optimizer_state(self.optimizer)
-        tensors = {f"cell.{name}": value for name, value in self.cell.state_dict().items()}
+        tensors = {f"cell.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors.items()}
         tensors["generator"] = self.generator.get_state()
         self.at.seconds = time.monotonic() - self.began
@@ -266,9 +274,15 @@ class _Training:
     # The loop
 
     def run(
-        self, batch_size: int, budget: int, decay: bool, evaluate_every: int, patience: int | None, progress: bool | str
+        self,
+        validation: Batch,
+        batch_size: int,
+        budget: int,
+        decay: bool,
+        evaluate_every: int,
+        patience: int | None,
+        progress: bool | str,
     ) -> Fit:
-        validation = self.task.validation().to(self.device)
         try:
             with _Teller(progress, budget, self.at.sequences) if progress and not self.at.stopped else nullcontext() as teller:
                 while not self.at.stopped:
@@ -288,19 +302,19 @@ class _Training:
                         teller.moved(self.at.sequences)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted after {self.at.sequences} of {budget} sequences") from None
-        self.cell.load_state_dict(self.best_weights)
-        self.cell.eval()
+        self.model.load_state_dict(self.best_weights)
+        self.model.eval()
         seconds = self.at.seconds if self.folder is not None else time.monotonic() - self.began
-        return Fit(self.cell, self.at.best, self.history, self.at.sequences, seconds, self.at.stopped)
+        return Fit(self.model, self.at.best, self.history, self.at.sequences, seconds, self.at.stopped)
 
     def _set_rate(self, share: float) -> None:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = share * rate
 
     def _update(self, batch: Batch) -> None:
-        self.cell.train()
+        self.model.train()
         try:
-            value, _, _ = self.learner.train_on(self.cell, batch, self.task.loss, self.optimizer, generator=self.generator)
+            value, _, _ = self.learner.train_on(self.model, batch, self.task.loss, self.optimizer, generator=self.generator)
         except Diverged as error:
             raise Diverged(f"update {self.at.step + 1} ({self.at.sequences + batch.size} sequences): {error}") from None
         self.at.step += 1
@@ -312,7 +326,7 @@ class _Training:
         """Look at the validation batch; keep the best weights; decide whether training ends."""
         self._record("train", {"loss": self.at.loss_sum / max(self.at.loss_steps, 1)})
         self.at.loss_sum, self.at.loss_steps = 0.0, 0
-        figures = _figures(self.cell, self.task, validation)
+        figures = _figures(self.network, self.task, validation)
         if self.monitor not in figures:
             raise InputError(f"fit: no figure {self.monitor!r} to monitor, expected one of: {', '.join(figures)}")
         if not torch.isfinite(torch.tensor(figures[self.monitor])):
@@ -320,7 +334,7 @@ class _Training:
         self._record("validation", figures)
         if not self.at.best or figures[self.monitor] < self.at.best[self.monitor]:
             self.at.best, self.at.waited = figures, 0
-            self.best_weights = _copied(self.cell)
+            self.best_weights = _copied(self.model)
             if self.folder is not None:
                 checkpoint.write(self.folder / "best" / "weights.safetensors", self.best_weights, {"step": self.at.step})
         else:
@@ -333,10 +347,10 @@ class _Training:
 
 
 @torch.no_grad()
-def _figures(cell: Cell, task: Task, batch: Batch) -> dict[str, float]:
+def _figures(network: Network, task: Task, batch: Batch) -> dict[str, float]:
     """The loss averaged over the steps that count, and the task's score, in evaluation mode."""
-    cell.eval()
-    outputs = scan(cell, batch.inputs, lengths=batch.lengths)[0]
+    network.eval()
+    outputs = network(batch)[0]
     loss = float(objective(outputs, batch, task.loss)) * batch.size / max(int(batch.mask.sum()), 1)
     return {"loss": loss} | {name: float(value) for name, value in task.score(outputs, batch).items()}
 
@@ -350,7 +364,7 @@ class _Teller:
 
         console = Console(stderr=True)
         self.budget = budget
-        self.name = f"{name}: " if isinstance(name, str) else ""
+        self.name = _prefix(name)
         self.bar: Progress | None = None
         if sys.stderr.isatty():
             text = TextColumn("{task.description}")
@@ -378,6 +392,11 @@ class _Teller:
             print(f"{self.name}{sequences}/{self.budget} sequences: {text}", file=sys.stderr, flush=True)
 
 
+def _prefix(progress: bool | str) -> str:
+    """What stands before a line about a training run that has a name."""
+    return f"{progress}: " if isinstance(progress, str) else ""
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -390,8 +409,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _copied(cell: Cell) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in cell.state_dict().items()}
+def _copied(model: Network | Cell) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def _named(learner: Learner) -> str:

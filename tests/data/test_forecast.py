@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from carousel.data import Series
-from carousel.data.forecast import Forecast, Prepared, Target, intervals, metrics, naive_forecasts
+from carousel.data.forecast import Forecast, Prepared, intervals, metrics, naive_forecasts
 from carousel.errors import InputError
 
 N, HORIZON, HISTORY, SEASON = 120, 3, 5, 7
@@ -50,7 +50,7 @@ def test_parts_and_scaling(task, values):
 def test_training_windows_are_pieces_of_the_training_part_in_residual_form(task, values):
     batch = task.sample(400, generator())
     assert batch.inputs.shape == (2 * HISTORY, 400, 1)
-    assert batch.targets.changes.shape == (2 * HISTORY, 400, HORIZON)
+    assert batch.targets.shape == (2 * HISTORY, 400, HORIZON)
     assert batch.lengths.tolist() == [2 * HISTORY] * 400
     assert torch.equal(batch.mask, (torch.arange(2 * HISTORY) >= HISTORY)[:, None].expand(-1, 400))
     scaled = (values - values[:66].mean()) / values[:66].std()
@@ -62,7 +62,7 @@ def test_training_windows_are_pieces_of_the_training_part_in_residual_form(task,
         np.testing.assert_allclose(window, scaled[start : start + 2 * HISTORY], rtol=1e-5)
         for i in range(2 * HISTORY):
             coming = [scaled[start + i + k] - scaled[start + i] for k in (1, 2, 3)]
-            np.testing.assert_allclose(batch.targets.changes[i, b], coming, atol=1e-5)
+            np.testing.assert_allclose(batch.targets[i, b], coming, atol=1e-5)
     assert starts == set(range(66 - 2 * HISTORY - HORIZON + 1))
 
 
@@ -98,7 +98,7 @@ def test_changing_the_test_part_changes_nothing_in_training(task, values):
     assert task.score(outputs, task.validation()) == other.score(outputs, other.validation())
     for batch, same in ((task.sample(64, generator()), other.sample(64, generator())), (task.validation(), other.validation())):
         assert torch.equal(batch.inputs, same.inputs)
-        assert torch.equal(batch.targets.changes, same.targets.changes)
+        assert torch.equal(batch.targets, same.targets)
     assert not torch.equal(task.tracks[0].inputs, other.tracks[0].inputs)
 
 
@@ -107,7 +107,7 @@ def test_changing_validation_changes_neither_windows_nor_scaling(task, values):
     values[66:] += 1e6
     other = Forecast(values, horizon=HORIZON, history=HISTORY, season=SEASON, validation=0.2, test=0.25)
     assert scaling(task) == scaling(other)
-    assert torch.equal(task.sample(64, generator()).targets.changes, other.sample(64, generator()).targets.changes)
+    assert torch.equal(task.sample(64, generator()).targets, other.sample(64, generator()).targets)
 
 
 def test_naive_forecasts_and_truth_by_hand(task, values):
@@ -141,17 +141,13 @@ def test_an_answer_of_zero_is_the_naive_forecast(task):
 def test_the_right_answer_is_the_truth(task):
     batch = task.validation()
     at = np.flatnonzero(batch.mask[:, 0])
-    forecast = task.tracks[0].forecasts(batch.targets.changes[:, 0], at, HORIZON)
+    forecast = task.tracks[0].forecasts(batch.targets[:, 0], at, HORIZON)
     np.testing.assert_allclose(np.sort(task.tracks[0].truth(at, HORIZON)), np.sort(forecast[..., 0]), rtol=1e-5)
-    assert task.score(batch.targets.changes, batch) == {"MAE": 0.0, "RMSE": 0.0, "MASE": 0.0}
+    assert task.score(batch.targets, batch) == {"MAE": 0.0, "RMSE": 0.0, "MASE": 0.0}
 
 
 def test_loss_is_the_mean_square_over_the_horizon(task):
-    assert task.loss(torch.tensor([1.0, 2.0, 4.0]), target([0.0, 2.0, 2.0])) == pytest.approx(5 / 3)
-
-
-def target(changes):
-    return Target(torch.tensor(changes), torch.tensor([0.0, 1.0, 1.0]))
+    assert task.loss(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0.0, 2.0, 2.0])) == pytest.approx(5 / 3)
 
 
 def test_metrics_by_hand():
@@ -161,7 +157,7 @@ def test_metrics_by_hand():
 
 def test_it_draws_the_series_and_a_path_from_every_third_origin(task, values):
     batch = task.validation()
-    axes = task.draw(batch, batch.targets.changes).axes[0]
+    axes = task.draw(batch, batch.targets).axes[0]
     series, *paths = [line.get_ydata() for line in axes.get_lines()]
     np.testing.assert_allclose(series, values[:87], rtol=1e-5)
     np.testing.assert_allclose(paths[1], values[68:72], rtol=1e-5)
@@ -215,7 +211,7 @@ def test_a_gap_is_read_as_the_last_value_and_a_flag(values):
     assert task.input_size == 2
     np.testing.assert_allclose(track.latest[[0, 1, 10, 11, 12]], [mean, values[1], values[9], values[9], values[12]])
     assert track.inputs[[0, 1, 10, 11, 12], 1].tolist() == [0, 1, 0, 0, 1]
-    changes = task.validation().targets.changes
+    changes = task.validation().targets
     assert torch.isnan(changes[79, 0]).tolist() == [True, False, False]
     assert scaling(task).scale == pytest.approx(np.nanmean(np.abs(np.diff(gappy[:84]))))
 
@@ -223,7 +219,7 @@ def test_a_gap_is_read_as_the_last_value_and_a_flag(values):
 def test_a_missing_value_counts_neither_in_the_loss_nor_in_the_errors(task):
     nan = float("nan")
     y = torch.tensor([1.0, 2.0, 4.0], requires_grad=True)
-    loss = task.loss(y, target([0.0, nan, 2.0]))
+    loss = task.loss(y, torch.tensor([0.0, nan, 2.0]))
     loss.backward()
     assert (loss.item(), y.grad.tolist()) == (pytest.approx(5 / 3), pytest.approx([2 / 3, 0, 4 / 3]))
     found = metrics(np.array([[1.0], [2.0], [7.0]]), np.array([2.0, nan, 5.0]), np.array([0.5, 0.5, 4.0]))
@@ -302,10 +298,10 @@ def test_several_series_are_scaled_and_cut_each_for_itself(values):
         assert torch.equal(validation.inputs[:steps, b], own.inputs[:, 0])
         assert torch.equal(validation.mask[:steps, b], own.mask[:, 0])
         counted = own.mask[:, 0]
-        assert torch.equal(validation.targets.changes[:steps, b][counted], own.targets.changes[:, 0][counted])
+        assert torch.equal(validation.targets[:steps, b][counted], own.targets[:, 0][counted])
         assert not validation.mask[steps:, b].any()
     batch = task.sample(500, generator())
-    means = batch.targets.scaling[0, :, 0]
+    means = batch.scaling[:, 0]
     assert set(means.tolist()) == {track.scaling.mean for track in task.tracks}
     for b, track in ((0, task.tracks[0]), (1, task.tracks[1])):
         mine = batch.inputs[:, means == track.scaling.mean, 0]
@@ -318,8 +314,8 @@ def test_pinball_loss_by_hand(values):
     assert task.output_size == 6
     y = torch.tensor([0.0, 1.0, 2.0, -1.0, 0.0, 1.0])
     expected = (0.1 * 1.0 + 0.5 * 0.0 + 0.1 * 1.0) + (0.1 * 3.0 + 0.5 * 2.0 + 0.9 * 1.0)
-    assert task.loss(y, target([1.0, 2.0])).item() == pytest.approx(expected / 6)
-    assert task.loss(y, target([1.0, float("nan")])).item() == pytest.approx(0.2 / 6)
+    assert task.loss(y, torch.tensor([1.0, 2.0])).item() == pytest.approx(expected / 6)
+    assert task.loss(y, torch.tensor([1.0, float("nan")])).item() == pytest.approx(0.2 / 6)
 
 
 def test_quantiles_that_cross_are_put_in_order(values):

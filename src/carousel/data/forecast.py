@@ -16,9 +16,9 @@ Econometrica 78, 2010); the forecast itself is the median.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -162,15 +162,31 @@ def naive_forecasts(track: Track, origins: NDArray[np.int64], horizon: int, seas
     return made
 
 
-class Target(NamedTuple):
-    """What is asked at a step.
+@dataclass(frozen=True)
+class Windows(Batch):
+    """A batch of series: the targets (T, B, h) are the scaled changes of the next h values from the last known one, NaN at gaps.
 
-    changes:  (h,) scaled changes of the next h values from the last known one, NaN where one is missing.
-    scaling:  (3,) mean, deviation and scale of the series, float64, for the score.
+    Attributes:
+        scaling:  (B, 3) mean, deviation and scale of each sequence's series, float64, for the score.
     """
 
-    changes: Tensor
-    scaling: Tensor
+    scaling: Tensor = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class ForecastLoss:
+    """Mean squared error of y (h,) over the horizon; of several quantiles, y (h * Q,), the mean pinball loss. Gaps add nothing."""
+
+    quantiles: tuple[float, ...]
+
+    def __call__(self, y: Tensor, target: Tensor) -> Tensor:
+        if len(self.quantiles) == 1:
+            error = torch.where(target.isnan(), 0.0, y - target)
+            return error.square().mean()
+        error = target[:, None] - y.reshape(-1, len(self.quantiles))
+        error = torch.where(error.isnan(), 0.0, error)
+        levels = torch.tensor(self.quantiles, device=y.device, dtype=y.dtype)
+        return torch.maximum(levels * error, (levels - 1) * error).mean()
 
 
 class Forecast(Task):
@@ -226,6 +242,7 @@ class Forecast(Task):
         levels = _checked(quantiles)
         self.horizon, self.history, self.quantiles = horizon, history, levels
         self.output_size = horizon * len(levels)
+        self.loss = ForecastLoss(levels)
         self.test_starts, self.train_ends = [], []
         given = _as_series(series)
         for one in given:
@@ -285,15 +302,6 @@ class Forecast(Task):
                     spread[name][:, n] = np.nanquantile(np.concatenate(parts), level, axis=0)
         return spread
 
-    def loss(self, y: Tensor, target: Target) -> Tensor:
-        if len(self.quantiles) == 1:
-            error = torch.where(target.changes.isnan(), 0.0, y - target.changes)
-            return error.square().mean()
-        error = target.changes[:, None] - y.reshape(self.horizon, -1)
-        error = torch.where(error.isnan(), 0.0, error)
-        levels = torch.tensor(self.quantiles, device=y.device, dtype=y.dtype)
-        return torch.maximum(levels * error, (levels - 1) * error).mean()
-
     def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
         """B windows of the training parts that begin anywhere in them; all have 2 * history steps."""
         if lengths:
@@ -318,14 +326,14 @@ class Forecast(Task):
         at = self._offsets[of] + where  # (T, B)
         now = self._scaled[at][..., None]
         coming = self._coming[at[..., None] + torch.arange(1, self.horizon + 1)]
-        return Batch(self._inputs[at], Target(coming - now, self._scales[of].expand(*at.shape, 3)), mask, lengths)
+        return Windows(self._inputs[at], coming - now, mask, lengths, scaling=self._scales[of])
 
     def score(self, outputs: Any, batch: Batch) -> dict[str, float]:
         """The errors of `metrics` over all steps that count and the whole horizon."""
         # The last known value stands in forecast and truth alike, so the errors are those of the changes.
-        scaling = batch.targets.scaling[batch.mask].cpu().numpy()
+        scaling = _scaling_of(batch).expand(*batch.mask.shape, 3)[batch.mask.cpu()].numpy()
         forecast = _in_order(outputs[batch.mask], self.horizon) * scaling[:, 1, None, None]
-        truth = batch.targets.changes[batch.mask].double().cpu().numpy() * scaling[:, 1, None]
+        truth = batch.targets[batch.mask].double().cpu().numpy() * scaling[:, 1, None]
         return metrics(forecast, truth, scaling[:, 2, None], self.quantiles)
 
     @cached_property
@@ -339,7 +347,7 @@ class Forecast(Task):
 
         figure = Figure(figsize=(8, 3), layout="constrained")
         axes = figure.subplots()
-        mean, deviation, _ = batch.targets.scaling[0, 0].tolist()
+        mean, deviation, _ = _scaling_of(batch)[0].tolist()
         values = mean + deviation * batch.inputs[:, 0, 0].double().cpu().numpy()
         axes.plot(values, color="black", linewidth=0.8, label="series")
         if outputs is not None:
@@ -348,6 +356,11 @@ class Forecast(Task):
                 axes.plot(range(i, i + self.horizon + 1), [values[i], *(values[i] + made[i])], color="tab:red", linewidth=0.8)
         axes.set_xlabel("step")
         return figure
+
+
+def _scaling_of(batch: Batch) -> Tensor:
+    assert isinstance(batch, Windows), "score and draw take batches of the same task"
+    return batch.scaling
 
 
 def metrics(forecast: Values, truth: Values, scale: float | Values, quantiles: Sequence[float] = (0.5,)) -> dict[str, float]:

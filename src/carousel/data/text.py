@@ -129,7 +129,8 @@ class Language(Task):
         self.output_size, self.length = symbols, length
         self._training, self._validation = training, validation
 
-    def loss(self, y: Tensor, target: Tensor) -> Tensor:
+    @staticmethod
+    def loss(y: Tensor, target: Tensor) -> Tensor:
         """The cross-entropy, in nats."""
         return -torch.log_softmax(y, 0).gather(0, target[None])[0]
 

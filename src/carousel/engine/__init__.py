@@ -109,6 +109,17 @@ def refusal_of(call: Call) -> str | None:
     return None
 
 
+def refusal_of_step(cell: Cell, call: Call) -> str | None:
+    """Why a call does not run on the lowering; None where it does. The step is captured, nothing is run."""
+    found = refusal_of(call)
+    if found is None:
+        try:
+            lowered.lower(cell, call, LOWERING)
+        except UnsupportedStep as unsupported:
+            found = str(unsupported)
+    return found
+
+
 def interception() -> str | None:
     """Who looks at every operation of a call, so that none may be left out; None where nobody does."""
     if torch.compiler.is_compiling() or dispatch_modes():

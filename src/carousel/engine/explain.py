@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 
 from carousel.cell import Cell
-from carousel.engine import LOWERING, refusal_of
+from carousel.engine import LOWERING, refusal_of_step
 from carousel.engine.adjoint import differentiable
 from carousel.engine.call import Call
-from carousel.engine.capture import UnsupportedStep
 from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
 from carousel.engine.ir import Op, Value
 from carousel.engine.lowered import lower
@@ -22,14 +21,10 @@ from carousel.engine.totals import Total
 def explain(cell: Cell, call: Call, code: bool = False) -> str:
     """How `backend="auto"` runs a call, as text; with the machine code's LLVM text where `code` is set."""
     name = type(cell).__name__
-    refusal = refusal_of(call)
-    if refusal is None:
-        try:
-            lowered = lower(cell, call, LOWERING)
-        except UnsupportedStep as unsupported:
-            refusal = str(unsupported)
+    refusal = refusal_of_step(cell, call)
     if refusal is not None:
         return f"{name} runs on backend eager, one step after the other: {refusal}\n"
+    lowered = lower(cell, call, LOWERING)
     graph, weights, grad = lowered.graph, call.cell_now.weights, torch.is_grad_enabled()
     frozen = {value for value, tensor in zip(graph.weights, weights.values(), strict=True) if not tensor.requires_grad}
     needs = tuple(grad and differentiable(value) and value not in frozen for value in lowered.arguments)

@@ -2,12 +2,13 @@
 
 from carousel.learn.bptt import BPTT
 from carousel.learn.finite import Diverged
-from carousel.learn.learner import Learner, objective
+from carousel.learn.learner import Learner
 from carousel.learn.online import OnlineCell, OnlineState, OnlineStep, as_batch, half_squared_error, side_by_side, stream
 from carousel.learn.optimizers import OPTIMIZERS, GravesRMSprop, optimizer_by_name
 from carousel.learn.rtrl import RTRL
 from carousel.learn.truncated1997 import Truncated1997
 from carousel.learn.weight_guessing import Guess, WeightGuessing
+from carousel.network import objective
 
 __all__ = [
     "BPTT",

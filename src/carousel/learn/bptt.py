@@ -19,8 +19,8 @@ from carousel.engine.call import mapped
 from carousel.errors import InputError
 from carousel.learn.finite import check_gradients, check_loss
 from carousel.learn.flat import flat_gradients
-from carousel.learn.learner import Judged, Learner, StepLoss, objective
-from carousel.loop import scan
+from carousel.learn.learner import Learner
+from carousel.network import Network, Sequence, StepLoss, as_network
 from carousel.torch_private import pytree
 
 
@@ -44,7 +44,7 @@ class BPTT(Learner):
     every: int | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
-    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # the cell of the last batch, judged
+    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # the model of the last batch
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -64,7 +64,7 @@ class BPTT(Learner):
 
     def train_on(
         self,
-        cell: Cell,
+        network: Network | Cell,
         batch: Batch,
         loss: StepLoss,
         optimizer: Optimizer,
@@ -72,6 +72,7 @@ class BPTT(Learner):
         state: State = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Any, State]:
+        network = self._network(network)
         steps = self.every or self.window or max(batch.steps, 1)
         reach = (self.window or steps) // steps  # blocks that the error goes through
         states = [state]  # before each of the last blocks, the one to come among them
@@ -81,40 +82,34 @@ class BPTT(Learner):
         for start in range(0, max(batch.steps, 1), steps):
             states = states[-reach:]
             begin = start - (len(states) - 1) * steps
-            seen, part = batch.window(begin, start + steps), batch.window(start, start + steps)
+            seen = batch.window(begin, start + steps, counts_from=start)
             drawn = None if generator is None else generator.get_state()
-            outputs, state, value = self._run(cell, seen, part, loss, states[0], generator)
-            check_loss(value, cell, seen, loss, state=states[0], drawn=drawn, start=begin)
-            if part.mask.any():
+            outputs, state, value = network.run_with_loss(seen, loss, states[0], generator=generator)
+            check_loss(value, network, seen, loss, state=states[0], drawn=drawn, start=begin)
+            if seen.mask.any():
                 for parameter in parameters:
                     parameter.grad = None
                 gradients = flat_gradients(learned, torch.autograd.grad(value, learned, allow_unused=True))
-                check_gradients(gradients, cell)
+                check_gradients(gradients, network)
                 self._clip(gradients)
                 optimizer.step()
             states.append(_detached(state))
-            parts.append(_detached(outputs))
+            parts.append(_detached(outputs if start == begin else pytree.tree_map(lambda leaf: leaf[start - begin :], outputs)))  # noqa: B023
             values.append(value.detach())
         outputs = parts[0] if len(parts) == 1 else pytree.tree_map(lambda *leaves: torch.cat(leaves), *parts)
         return torch.stack(values).sum(), outputs, states[-1]
 
-    def _run(
-        self, cell: Cell, seen: Batch, part: Batch, loss: StepLoss, state: State, generator: torch.Generator | None
-    ) -> tuple[Any, State, Tensor]:
-        """(outputs of the part, final state, objective): of the last steps of what is seen."""
-        again = seen.steps - part.steps
-        if self._last.get("pair") != (cell, loss):
-            self._last.update(pair=(cell, loss), judged=Judged.of(cell, loss, seen, state))
-        judged: Judged | None = self._last["judged"]
-        if judged is None:
-            outputs, state = scan(cell, seen.inputs, state, lengths=seen.lengths, generator=generator)
-            outputs = _from(again, outputs)
-            return outputs, state, objective(outputs, part, loss)
-        if judged.training is not cell.training:
-            judged.training = cell.training
-        inputs = seen.inputs, seen.targets, seen.mask
-        (outputs, each), state = scan(judged, inputs, state, lengths=seen.lengths, generator=generator)
-        return _from(again, outputs), state, _from(again, each).sum() / part.size
+    def fusion_refusal(self, network: Network | Cell, batch: Batch, loss: StepLoss) -> str | None:
+        return self._network(network).fusion_refusal(batch, loss)
+
+    def _network(self, model: Network | Cell) -> Network:
+        """What a model is as a network; a cell's is kept from batch to batch, since it knows how cell and loss run as one."""
+        if model is not self._last.get("model"):
+            self._last.update(model=model, network=as_network(model))
+        network: Network = self._last["network"]
+        if self.window is not None and not isinstance(network, Sequence):
+            raise InputError(f"BPTT: expected window=None for a {type(network).__name__}; windows are cut of sequences")
+        return network
 
     def _clip(self, gradients: list[Tensor]) -> None:
         if self.clip_value is not None:
@@ -127,9 +122,5 @@ class BPTT(Learner):
                     gradient.mul_(self.clip_norm / norm)
 
 
-def _from(step: int, outputs: Any) -> Any:
-    return pytree.tree_map(lambda leaf: leaf[step:], outputs) if step else outputs
-
-
 def _detached(tree: Any) -> Any:
-    return mapped(Tensor.detach, tree)
+    return None if tree is None else mapped(Tensor.detach, tree)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from carousel.batch import Batch
-from carousel.cell import Cell, State
+from carousel.cell import State
 from carousel.errors import InputError
-from carousel.learn.learner import StepLoss
 from carousel.loop import scan
+from carousel.network import Network, Sequence, StepLoss
 from carousel.torch_private import pytree
 
 
@@ -20,7 +21,9 @@ class Diverged(InputError):
     """A loss or a gradient is infinite or not a number; the message says where it began."""
 
 
-def check_loss(value: Tensor, cell: Cell, batch: Batch, loss: StepLoss, *, state: State, drawn: Tensor | None, start: int) -> None:
+def check_loss(
+    value: Tensor, network: Network, batch: Batch, loss: StepLoss, *, state: State, drawn: Tensor | None, start: int
+) -> None:
     """Raise Diverged where the objective is not finite, after one more run that finds the first bad step.
 
     Args:
@@ -32,13 +35,22 @@ def check_loss(value: Tensor, cell: Cell, batch: Batch, loss: StepLoss, *, state
     value = value.detach()
     if math.isfinite(value.item()):
         return
-    for name, parameter in cell.named_parameters():
+    for name, parameter in _named_parameters(network):
         if not torch.isfinite(parameter).all():
             raise Diverged(f"the loss is {float(value)}: parameter {name} is not finite; try a smaller rate, or clip the gradient")
+    if not isinstance(network, Sequence):
+        raise Diverged(f"the loss is {float(value)}; try a smaller rate, or clip the gradient")
     generator = None if drawn is None else torch.Generator().set_state(drawn)
     with torch.no_grad():
         outputs, _, states = scan(
-            cell, batch.inputs, state, lengths=batch.lengths, generator=generator, return_states=True, backend="eager"
+            network.cell,
+            batch.inputs,
+            state,
+            context=batch.context,
+            lengths=batch.lengths,
+            generator=generator,
+            return_states=True,
+            backend="eager",
         )
         each = torch.vmap(torch.vmap(loss))(outputs, batch.targets)
     places = [
@@ -55,7 +67,7 @@ def check_loss(value: Tensor, cell: Cell, batch: Batch, loss: StepLoss, *, state
     raise Diverged(f"the loss is {float(value)}: {where}; try a smaller rate, or clip the gradient")
 
 
-def check_gradients(gradients: list[Tensor], cell: Cell) -> None:
+def check_gradients(gradients: list[Tensor], network: Network) -> None:
     """Raise Diverged where a parameter's gradient is not finite.
 
     Args:
@@ -64,11 +76,16 @@ def check_gradients(gradients: list[Tensor], cell: Cell) -> None:
     # A norm is found in a tenth of the time; it may be infinite where no number is.
     if all(math.isfinite(gradient.norm().item()) for gradient in gradients):
         return
-    for name, parameter in cell.named_parameters():
+    for name, parameter in _named_parameters(network):
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise Diverged(
                 f"the gradient of parameter {name} is not finite though the loss is; try a smaller rate, or shorter windows"
             )
+
+
+def _named_parameters(network: Network) -> Iterator[tuple[str, Tensor]]:
+    """By the names that the user's own model has."""
+    return (network.cell if isinstance(network, Sequence) else network).named_parameters()
 
 
 def _first(leaf: Tensor, batch: Batch, order: int, name: str, counted: bool) -> tuple[int, int, int, Any] | None:

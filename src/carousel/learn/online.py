@@ -20,8 +20,9 @@ from carousel.batch import Batch
 from carousel.cell import Cell, State, initial_state_of
 from carousel.errors import InputError
 from carousel.learn.finite import Diverged
-from carousel.learn.learner import Learner, StepLoss, objective
+from carousel.learn.learner import Learner
 from carousel.loop import scan
+from carousel.network import Network, StepLoss, cell_of, objective
 from carousel.torch_private import pytree
 
 Every = Literal["step", "sequence"]
@@ -147,7 +148,7 @@ class OnlineRule(Learner):
 
     def train_on(
         self,
-        cell: Cell,
+        network: Network | Cell,
         batch: Batch,
         loss: StepLoss,
         optimizer: Optimizer,
@@ -157,6 +158,9 @@ class OnlineRule(Learner):
     ) -> tuple[Tensor, Any, State]:
         """As `Learner.train_on`, the batch's sequences one after the other. Every one begins in the cell's own state, so
         `state` must be None, and None is given for the final one."""
+        cell = cell_of(network, type(self).__name__)
+        if batch.context is not None:
+            raise InputError(f"{type(self).__name__}: expected a batch without context")
         if state is not None:
             raise InputError(f"{type(self).__name__}: every sequence begins in the cell's own state; expected state=None")
         online = self.cell(cell, loss, _plain_rate(type(self).__name__, optimizer))

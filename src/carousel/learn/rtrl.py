@@ -29,7 +29,6 @@ from torch.func import jacrev, vmap
 from carousel.cell import Cell, State, initial_state_of
 from carousel.cells import FullyRecurrent
 from carousel.errors import InputError
-from carousel.learn.learner import StepLoss
 from carousel.learn.online import (
     Every,
     OnlineCell,
@@ -40,6 +39,7 @@ from carousel.learn.online import (
     learns_its_start,
 )
 from carousel.learn.sparsity import colouring, dependences
+from carousel.network import StepLoss
 from carousel.torch_private import pytree
 
 Approximation = Literal["snap1"]

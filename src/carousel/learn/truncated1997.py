@@ -24,9 +24,9 @@ from torch import Tensor
 
 from carousel.cell import Cell, Stack, State
 from carousel.errors import InputError
-from carousel.learn.learner import StepLoss
 from carousel.learn.online import Every, OnlineCell, OnlineRule, OnlineStep, Parameters, learns_its_start
 from carousel.learn.sparsity import colouring, dependences
+from carousel.network import StepLoss
 from carousel.torch_private import pytree
 
 

@@ -20,6 +20,7 @@ from carousel.batch import Batch
 from carousel.cell import Cell
 from carousel.errors import InputError
 from carousel.loop import scan
+from carousel.network import Network, cell_of
 from carousel.torch_private import pytree
 
 Wrong = Callable[[Any, Batch], Tensor]
@@ -53,15 +54,16 @@ class WeightGuessing:
             raise InputError(f"WeightGuessing: expected a population of 1 or more, got {self.population}")
 
     @torch.no_grad()
-    def guess(self, cell: Cell, training: Batch, wrong: Wrong, *, trials: int, generator: torch.Generator) -> Guess:
+    def guess(self, network: Network | Cell, training: Batch, wrong: Wrong, *, trials: int, generator: torch.Generator) -> Guess:
         """Guess until a network is right on all sequences of training; the cell then has its weights, else its own.
 
         Args:
-            cell:      the network, without noise.
+            network:   a cell, or a `Sequence` of one, without noise.
             training:  the sequences.
             wrong:     which sequences of a batch an output is wrong on.
             trials:    the most networks to draw.
         """
+        cell = cell_of(network, "WeightGuessing")
         if cell.training and cell.noise_shapes():
             raise InputError(f"WeightGuessing: expected a network without noise, got {type(cell).__name__}; call .eval()")
         own = dict(cell.named_parameters())

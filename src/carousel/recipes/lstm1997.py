@@ -13,7 +13,7 @@ from torch import Tensor
 
 from carousel.cell import Cell
 from carousel.cells import LSTM1997
-from carousel.learn.learner import StepLoss
+from carousel.network import StepLoss
 from carousel.recipes.drawing import finish_lines
 from carousel.recipes.lstm1997_population import run_population
 from carousel.recipes.lstm1997_trials import PAPER, STEPS, TESTED, TIMES, Criterion, Experiment, OnFresh, OnSets, Recent, run_group

@@ -26,8 +26,8 @@ from torch.optim import SGD
 from carousel.cell import Cell, State
 from carousel.cells import FullyRecurrent
 from carousel.learn import BPTT, RTRL, OnlineCell, OnlineStep
-from carousel.learn.learner import StepLoss
 from carousel.learn.online import OnlineRule, Parameters
+from carousel.network import StepLoss
 from carousel.recipes.drawing import finish_lines
 from carousel.recipes.lstm1997 import EXPERIMENTS
 from carousel.recipes.lstm1997_today import run_batches

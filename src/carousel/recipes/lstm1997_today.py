@@ -27,7 +27,7 @@ from torch.optim import Adam, Optimizer
 from carousel.cell import Cell, Stack
 from carousel.cells import LSTM
 from carousel.learn import BPTT, Learner, half_squared_error
-from carousel.learn.learner import StepLoss
+from carousel.network import StepLoss
 from carousel.recipes.lstm1997 import EXPERIMENTS, INPUTS_ONLY, VERY_LONG_LAGS, Line, criteria_of, draw_lines, recorded
 from carousel.recipes.lstm1997_trials import PAPER, SECONDS, Experiment, Recent, Trial, entry, look
 from carousel.recipes.recipe import Goal, Recipe, Row

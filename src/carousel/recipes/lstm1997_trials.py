@@ -24,9 +24,9 @@ from carousel.batch import Batch
 from carousel.cell import Cell
 from carousel.cells import LSTM1997
 from carousel.learn import OnlineCell, OnlineState, OnlineStep, Truncated1997, as_batch, side_by_side, stream
-from carousel.learn.learner import StepLoss
 from carousel.learn.online import OnlineRule
 from carousel.loop import scan
+from carousel.network import StepLoss
 from carousel.recipes.lstm1997_growth import add_block, has_stopped_decreasing, shut
 from carousel.recipes.recipe import Claim
 from carousel.tasks import EmbeddedReber

@@ -34,7 +34,8 @@ class LagTask(Task):
     channels: tuple[str, ...]
     answers: tuple[float, float] = (0.0, 1.0)
 
-    def loss(self, y: Tensor, target: Tensor) -> Tensor:
+    @staticmethod
+    def loss(y: Tensor, target: Tensor) -> Tensor:
         """sum (target - y)^2 / 2, whose error at unit k is (t_k - y_k) as in the paper."""
         return ((target - y) ** 2).sum() / 2
 
