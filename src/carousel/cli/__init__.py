@@ -19,6 +19,7 @@ from cyclopts.exceptions import MissingArgumentError
 from carousel.cli import train
 from carousel.cli.commands import app
 from carousel.errors import InputError
+from carousel.printable import printable
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -55,13 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
     except KeyboardInterrupt as stop:
-        print(f"carousel: {str(stop) or 'interrupted'}", file=sys.stderr)
+        print(f"carousel: {printable(str(stop)) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return status or 0
 
 
 def _refuse(reason: str) -> int:
-    print(f"carousel: {' '.join(reason.split())}", file=sys.stderr)
+    print(f"carousel: {printable(' '.join(reason.split()))}", file=sys.stderr)
     return BAD_INPUT
 
 

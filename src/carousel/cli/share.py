@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
+from carousel.printable import printable
 
 DataDir = Annotated[Path | None, Parameter(show_default=False)]
 
@@ -123,7 +124,7 @@ def compare(*runs: Path, page: Path | None = None) -> None:
     if page is not None:
         print(f"\npage: {page}")
     for note in comparison.notes:
-        print(f"carousel: {note}", file=sys.stderr)
+        print(f"carousel: {printable(note)}", file=sys.stderr)
 
 
 def _size(n: int) -> str:

@@ -21,6 +21,7 @@ from carousel.jobs import classify, forecast, language, tag
 from carousel.jobs import run as runs
 from carousel.jobs.settings import Section, TrainSettings, check_names
 from carousel.plain import entries
+from carousel.printable import printable
 
 RUN = Section("Run", 2)
 
@@ -208,4 +209,4 @@ def show(run: Path) -> None:
     opened = runs.Run(run)
     _, result = jobs.of_run(opened).load(opened)
     print_table(*errors_table(result.rows))
-    print(f"\nreport: {write_run_report(opened)}")
+    print(f"\nreport: {printable(str(write_run_report(opened)))}")

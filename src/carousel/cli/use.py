@@ -13,7 +13,7 @@ from typing import Any
 from cyclopts import App
 
 from carousel import jobs
-from carousel.cli.tables import print_table
+from carousel.cli.tables import for_reader, print_table
 from carousel.errors import InputError
 from carousel.files import write_aside
 from carousel.jobs.run import Run
@@ -66,7 +66,7 @@ def predict(run: Path, file: Path, /, *, out: Path | None = None) -> None:
         write_aside(out, "".join(lines))
         return
     for line in lines:
-        sys.stdout.write(line)
+        sys.stdout.write(for_reader(line))
 
 
 def stream(run: Path, /) -> None:
@@ -87,7 +87,7 @@ def stream(run: Path, /) -> None:
             answered = answer(line)
         except InputError as error:
             raise InputError(f"line {number}: {error}") from None
-        print(answered, flush=True)
+        print(for_reader(answered), flush=True)
 
 
 def generate(run: Path, /, *, prompt: str = "\n", length: int = 500, temperature: float = 1.0, seed: int = 0) -> None:
@@ -111,7 +111,7 @@ def generate(run: Path, /, *, prompt: str = "\n", length: int = 500, temperature
     written = language.generate(run, prompt, length=length, temperature=temperature, seed=seed)
     print(prompt.lstrip("\n"), end="", flush=True)
     for text in written:
-        print(text, end="", flush=True)
+        print(for_reader(text), end="", flush=True)
     print()
 
 

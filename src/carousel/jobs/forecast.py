@@ -20,6 +20,7 @@ from carousel.jobs import run as runs
 from carousel.jobs.run import Run
 from carousel.jobs.settings import TrainSettings
 from carousel.plain import typed
+from carousel.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +161,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     )
     notes = _notes(series, settings.time)
     if progress:
-        print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
+        print("".join(f"{printable(note)}\n" for note in notes), end="", file=sys.stderr)
     texts = [name for name in asked if isinstance(series[0].columns[name], list)]
     prepared = {
         "input_size": task.input_size,

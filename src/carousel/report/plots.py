@@ -8,6 +8,7 @@ colour-blind tell apart; the truth is black. One dict name -> colour serves all 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
@@ -20,6 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from carousel.printable import printable
 
 TRUTH = "#000000"
 WORST = "#D55E00"
@@ -67,7 +70,10 @@ Curve = Sequence[tuple[float, float]]
 def svg(figure: Figure) -> str:
     """The figure as an element to stand within HTML."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    with warnings.catch_warnings():
+        # The letters that its font does not have are drawn by the browser, with a font of its own.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
@@ -266,7 +272,7 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> Figure:
         labels:  C texts; long ones are cut.
     """
     C = len(labels)
-    names = [label if len(label) <= 12 else f"{label[:11]}…" for label in labels]
+    names = [label if len(label) <= 12 else f"{label[:11]}…" for label in map(printable, labels)]
     figure = Figure(figsize=(WIDTH, min(1.8 + 0.42 * C, 0.9 * WIDTH)), layout="compressed")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -351,7 +357,7 @@ def gates(
             axes.margins(x=0.01)
         _date_axis(panels[-1], x)
         if symbols:
-            panels[-1].set_xticks(x, times, fontsize=9)
+            panels[-1].set_xticks(x, list(map(printable, times)), fontsize=9)
         panels[-1].set_xlabel(time_name)
     figure.align_ylabels()
     handles: list[Artist] = [Patch(color=NETWORKS[0], alpha=0.25, linewidth=0)]
