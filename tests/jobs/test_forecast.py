@@ -344,6 +344,56 @@ def test_rows_may_be_sorted_and_day_and_month_told(tmp_path):
     assert coming[0] == "30/11/2000"  # after the newest of the file's rows
 
 
+ODD = [*rows(200, "a"), *rows(12, "short"), *rows(150, "bb")]
+ODD += [[time, "flat", "7", rain, wind] for time, _, _, rain, wind in rows(150, "flat")]
+ODD += [[time, "gone", "", rain, wind] for time, _, _, rain, wind in rows(150, "gone")]
+
+
+def test_series_that_cannot_be_learned_from_are_skipped_with_a_line_each(tmp_path, capsys):
+    settings = replace(hourly(tmp_path), file=write_rows(tmp_path / "odd.csv", ODD))
+    with pytest.raises(InputError, match=r"the series 'short' is too short: .*; --skip leaves such series out$"):
+        train(settings, tmp_path / "run", progress=False)
+    result = train(replace(settings, skip=True), tmp_path / "run", progress=False)
+    assert [held.id for held in result.held] == ["a", "bb"]
+    assert [note.removeprefix("skipped: ") for note in result.notes if note.startswith("skipped")] == [
+        "the series 'short' is too short: of its 12 values the training part has 8, at least 23 are needed "
+        "(2 * history + horizon = 2 * 10 + 3)",
+        "the training part of 'flat' (the first 106 values) does not vary",
+        "the training part of 'gone' (the first 106 values) has no value",
+    ]
+    alone = train(replace(settings, file=write_rows(tmp_path / "alone.csv", TABLE)), tmp_path / "alone", progress=False)
+    assert result.rows == alone.rows
+
+    capsys.readouterr()
+    records = list(predict(tmp_path / "run", tmp_path / "odd.csv"))
+    assert list(dict.fromkeys(record["shop"] for record in records)) == ["a", "short", "bb"]
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "'short' was not in training; it is scaled by its own 12 values"
+    assert told[1].startswith("skipped: forecast: no series 'flat' was in training, and its 150 values do not vary")
+    assert told[2].endswith("no value of 'level' of 'gone' to begin with")
+
+
+def test_none_of_the_series_can_be_used(tmp_path):
+    odd = write_rows(tmp_path / "odd.csv", [*rows(12, "short"), *rows(9, "b")])
+    with pytest.raises(InputError, match=r"the series 'short' is too short: .*; and so none of the 2 series can be used"):
+        train(replace(hourly(tmp_path), file=odd, skip=True), tmp_path / "run", progress=False)
+
+
+def test_a_series_that_was_not_in_training_is_forecast_by_the_shared_network(used, tmp_path, capsys):
+    run, _ = used
+    new = [[*cells[:1], "c", *cells[2:]] for cells in TABLE[:100]]
+    records = list(predict(run, write_rows(tmp_path / "new.csv", [*TABLE[:100], *new])))
+    assert [record["shop"] for record in records] == ["a"] * 3 + ["c"] * 3
+    assert [record["time"] for record in records[3:]] == [cells[0] for cells in TABLE[100:103]]
+    assert capsys.readouterr().err == "'c' was not in training; it is scaled by its own 100 values\n"
+    shifted = [[*cells[:2], cells[2] and repr(1000 + 3 * float(cells[2])) if cells[2] != "NA" else "", *cells[3:]] for cells in new]
+    moved = list(predict(run, write_rows(tmp_path / "moved.csv", shifted), progress=False))
+    assert [record["level"] for record in moved] == pytest.approx([1000 + 3 * record["level"] for record in records[3:]])
+    for cells, told in ((new[:1], "its 1 values do not vary"), ([[*new[0][:2], "", *new[0][3:]]], "no value of 'level' of 'c'")):
+        with pytest.raises(InputError, match=told):
+            list(predict(run, write_rows(tmp_path / "new.csv", cells)))
+
+
 def test_a_column_known_ahead_is_read_from_the_rows_to_come(tmp_path):
     known = hourly(tmp_path, known=("rain",), covariates=())
     result = train(known, tmp_path / "run", progress=False)

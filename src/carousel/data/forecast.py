@@ -16,7 +16,7 @@ Econometrica 78, 2010); the forecast itself is the median.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
+_SKIP = "; --skip leaves such series out"
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,28 @@ class Prepared:
     scaling: dict[str, Scaling]
     spread: dict[str, Values]
 
-    def track(self, series: Series) -> Track:
+    def track(self, series: Series, new: bool = False) -> Track:
         """One of the series, as the network sees it.
 
+        Args:
+            series:  any of its values.
+            new:     whether it may be one that was not in training; such a series is scaled by its own values.
+
         Raises:
-            InputError: a series that was not in training.
+            InputError: a series that was not in training, where none is expected or its values do not vary.
         """
-        if series.id not in self.scaling:
-            known = ", ".join(map(repr, list(self.scaling)[:10]))
+        if series.id in self.scaling:
+            return Track(series, self.scaling[series.id], self.features)
+        known = ", ".join(map(repr, list(self.scaling)[:10]))
+        if not new:
             raise InputError(f"forecast: no series {series.id!r} was in training; expected one of: {known}")
-        return Track(series, self.scaling[series.id], self.features)
+        scaling = _scaling(series)
+        if scaling is None:
+            values = f"its {len(series)} values do not vary, so that they cannot be scaled"
+            raise InputError(
+                f"forecast: no series {series.id!r} was in training, and {values}; expected more of them, or one of: {known}"
+            )
+        return Track(series, scaling, self.features)
 
     def baselines(self, track: Track, origins: NDArray[np.int64]) -> dict[str, Values]:
         """method -> (origins, h, Q) the naive forecasts, in the series' unit, with their intervals."""
@@ -252,7 +265,7 @@ class Forecast(Task):
             self._check_lengths(one, season)
         training = [one.cut(stop) for one, stop in zip(given, self.train_ends, strict=True)]
         features = Features.of(training, known, calendar, horizon)
-        scaling = {part.id: _scaling(part) for part in training}
+        scaling = {part.id: _scaling_in_training(part) for part in training}
         self.tracks = [Track(one, scaling[one.id], features) for one in given]
         self.input_size = 1 + features.size
         self.prepared = Prepared(horizon, history, season, levels, features, scaling, self._spread(season))
@@ -277,10 +290,11 @@ class Forecast(Task):
             if length < needed:
                 raise InputError(
                     f"forecast: {name} is too short: of its {n} values the {part} part has {max(length, 0)}, "
-                    f"at least {needed} are needed ({why})"
+                    f"at least {needed} are needed ({why}){_SKIP if series.id else ''}"
                 )
         if season is not None and season > test_start:
-            raise InputError(f"forecast: season {season} is longer than the {test_start} values before the test part of {name}")
+            part = f"the {test_start} values before the test part of {name}"
+            raise InputError(f"forecast: season {season} is longer than {part}{_SKIP if series.id else ''}")
 
     def _spread(self, season: int | None) -> dict[str, Values]:
         """method -> (h, Q) quantiles of the errors of the naive forecasts in training, in deviations; 0 for the median."""
@@ -423,12 +437,42 @@ def _as_series(series: Values | Series | Sequence[Series]) -> list[Series]:
     return list(series)
 
 
-def _scaling(training: Series) -> Scaling:
-    """Of the training part of a series."""
-    values = training.values[~np.isnan(training.values)]
-    changes = np.abs(np.diff(training.values))
+def _scaling(series: Series) -> Scaling | None:
+    """Of the values of a series; None where they do not vary."""
+    values = series.values[~np.isnan(series.values)]
+    changes = np.abs(np.diff(series.values))
     changes = changes[~np.isnan(changes)]
     if not len(changes) or not (values.std() > 0 and changes.mean() > 0):
-        which = f" of {training.id!r}" if training.id else ""
-        raise InputError(f"forecast: the training part{which} (the first {len(training)} values) does not vary")
+        return None
     return Scaling(float(values.mean()), float(values.std()), float(changes.mean()))
+
+
+def _scaling_in_training(training: Series) -> Scaling:
+    scaling = _scaling(training)
+    if scaling is None:
+        which, remedy = (f" of {training.id!r}", _SKIP) if training.id else ("", "")
+        what = "does not vary" if not np.isnan(training.values).all() else "has no value"
+        raise InputError(f"forecast: the training part{which} (the first {len(training)} values) {what}{remedy}")
+    return scaling
+
+
+def usable(series: Sequence[Series], **options: Any) -> tuple[list[Series], list[str]]:
+    """The series that can be learned from, and why each of the others cannot: too short, constant, empty.
+
+    Args:
+        series:   of one file.
+        options:  horizon, history, season, validation, test and quantiles, as `Forecast` takes them.
+
+    Raises:
+        InputError: none can.
+    """
+    kept, reasons = [], []
+    for one in series:
+        try:
+            Forecast(replace(one, columns={}), **options)
+            kept.append(one)
+        except InputError as error:
+            reasons.append(str(error).removesuffix(_SKIP))
+    if not kept:
+        raise InputError(f"{reasons[0]}; and so none of the {len(series):,} series can be used")
+    return kept, reasons

@@ -38,7 +38,7 @@ class Settings(TrainSettings):
     """What is to be forecast, and how the network is trained."""
 
     job = "forecast"
-    later = ("sort",)
+    later = ("sort", "skip")
 
     file: Path
     """The CSV file; its first row names the columns."""
@@ -53,6 +53,8 @@ class Settings(TrainSettings):
     """Put the rows of each series in the order of their times."""
     id: str | None = None
     """The column that tells many series in the file apart. [default: it is one series]"""
+    skip: bool = False
+    """Leave out series that are too short, constant or empty, with a line each, instead of refusing the file."""
     covariates: tuple[str, ...] = ()
     """Columns that the network reads too, numbers or texts, as they are known up to now. [default: none]"""
     known: tuple[str, ...] = ()
@@ -132,7 +134,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         InputError: a file, column, option or folder that cannot be used.
     """
     from carousel.data import read_table, series_of
-    from carousel.data.forecast import Forecast
+    from carousel.data.forecast import Forecast, usable
     from carousel.data.times import steps_table
 
     out = Path(out)
@@ -148,18 +150,10 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         date_format=settings.date_format,
         sort=settings.sort,
     )
-    task = Forecast(
-        series,
-        horizon=settings.horizon,
-        history=settings.history,
-        season=settings.season,
-        validation=settings.validation,
-        test=settings.test,
-        quantiles=settings.quantiles,
-        known=settings.known,
-        calendar=settings.calendar,
-    )
-    notes = _notes(series, settings.time)
+    parts = {name: getattr(settings, name) for name in ("horizon", "history", "season", "validation", "test", "quantiles")}
+    series, skipped = usable(series, **parts) if settings.skip else (series, [])
+    task = Forecast(series, known=settings.known, calendar=settings.calendar, **parts)
+    notes = [*_notes(series, settings.time), *(f"skipped: {reason.removeprefix('forecast: ')}" for reason in skipped)]
     if progress:
         print("".join(f"{printable(note)}\n" for note in notes), end="", file=sys.stderr)
     texts = [name for name in asked if isinstance(series[0].columns[name], list)]
@@ -399,7 +393,8 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
 
 
 def predict(folder: Run | Path | str, file: Path | str, *, progress: bool = True) -> Iterator[dict[str, Any]]:
-    """The values after the end of each series in a file: a record each step ahead.
+    """The values after the end of each series in a file: a record each step ahead. A series that was not in training is
+    scaled by its own values.
 
     A record has the id where the run has one, the time, "ahead" (1 to horizon), the target, and its
     quantiles "<target> q0.1" where the run has them. The time is "" where the steps in training are irregular. Where columns
@@ -420,20 +415,29 @@ def predict(folder: Run | Path | str, file: Path | str, *, progress: bool = True
     run = Run.of(folder)
     settings, prepared, cell = run.settings(Settings), _prepared(run), run.network
     ahead_known = any(column.known for column in prepared.features.columns)
+    told = sys.stderr if progress else io.StringIO()
     for one in _series(settings, run.prepared, file):
-        track = prepared.track(one)
+        try:
+            if np.isnan(one.values).all():
+                raise InputError(f"{file}: no value of {settings.target!r}{f' of {one.id!r}' if one.id else ''} to begin with")
+            track = prepared.track(one, new=True)
+        except InputError as error:
+            if not settings.skip:
+                raise
+            print(f"skipped: {error}", file=told)
+            continue
+        if one.id not in prepared.scaling:
+            print(f"{one.id!r} was not in training; it is scaled by its own {len(one):,} values", file=told)
         there = np.flatnonzero(~np.isnan(track.values))
-        if not len(there):
-            raise InputError(f"{file}: no value of {settings.target!r} to begin with")
         origin = int(there[-1]) if ahead_known else len(track) - 1
         if ahead_known and len(track) - 1 - origin < prepared.horizon:
             rows = f"{prepared.horizon} rows after the last value of {settings.target!r}"
             raise InputError(f"{file}: expected {rows}, for {', '.join(settings.known)}, got {len(track) - 1 - origin}")
         forecast = rolling(cell, track, np.array([origin]), prepared.horizon)[0]
         step = step_in(run.prepared, one)
-        if progress and not (step.regular or ahead_known):
+        if not (step.regular or ahead_known):
             name = f"{one.time_name} of {one.id!r}" if one.id else one.time_name
-            print(f"{name}: the rows of the training are {step.described()}", file=sys.stderr)
+            print(f"{name}: the rows of the training are {step.described()}", file=told)
         times = one.times[origin + 1 :] if ahead_known else following(one.times[-1], step, prepared.horizon, one.format)
         for n, values in enumerate(forecast.tolist()):
             record: dict[str, Any] = {settings.id: one.id} if settings.id else {}
