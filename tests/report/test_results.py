@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from carousel.errors import InputError
-from carousel.report.results import claims_table, errors_table, number, page, recipe_table, write_page
+from carousel.report.results import PAGE, claims_table, errors_table, number, page, parts, recipe_table, write_page
 
 MakeRow = Callable[..., dict[str, Any]]
 
@@ -100,3 +100,33 @@ def test_a_page_of_somebody_else_is_left_alone(result_row: MakeRow, tmp_path: Pa
     with pytest.raises(InputError, match=r"notes\.md is not a page of `carousel results`"):
         write_page([result_row("naive", [20.0])], path)
     assert path.read_text() == "# My notes\n"
+
+
+def needed(columns: list[str], rows: list[list[str]]) -> int:
+    """Characters of a table whose column names wrap, but not its numbers, with two between columns."""
+    return sum(2 + max(map(len, [*cells, *name.split()])) for name, *cells in zip(columns, *rows, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 13, 40])
+def test_a_wide_table_becomes_several_that_fit_on_a_page(count: int) -> None:
+    columns = ["row", *(f"wrong bits by {n}k" for n in range(count))]
+    rows = [[name, *(f"{n % 10}.123 ± 5.932" for n in range(count))] for name in ("ntm-lstm-best", "lstm")]
+    made = parts((columns, rows))
+    assert [name for names, _ in made for name in names[1:]] == columns[1:]
+    for row in range(2):
+        assert [cell for _, part in made for cell in part[row][1:]] == rows[row][1:]
+    for names, part in made:
+        assert (names[0], [row[0] for row in part]) == ("row", ["ntm-lstm-best", "lstm"])
+        assert needed(names, part) <= PAGE
+    assert len(made) == -(-count // 5)  # 15 for the row's name, 15 for each number
+
+
+def test_text_wraps_so_that_its_table_stays_one() -> None:
+    columns, rows = ["row", "paper", "goal", "ours", "verdict"], [["1-4x1-0.1", *["a few words that go on and on " * 5] * 3, "met"]]
+    assert parts((columns, rows), numbers=False) == [(columns, rows)]
+
+
+def test_a_column_too_wide_for_a_page_is_still_shown() -> None:
+    columns, rows = ["row", "a", "b"], [["x" * 200, "y" * 200, "z"]]
+    assert [name for names, _ in parts((columns, rows), numbers=False) for name in names[1:]] == ["a", "b"]
+    assert parts((["row"], [])) == [(["row"], [])]

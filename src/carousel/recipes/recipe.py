@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -70,8 +72,8 @@ class Recipe:
                    process. Where it trains it takes `budget` too: so many sequences in place of its own number.
         curve:     what the values of "curve" are, with their unit: the axis of the learning curves.
         pictures:  title -> (merged rows) -> one of the recipe's own pictures, for its report; None where the rows
-                   have nothing for it. The first paragraph of the function's docstring is the caption. A picture
-                   called "Learning curves" stands in place of the usual one.
+                   have nothing for it; a function, or a partial of one, whose `caption` stands below. A picture called
+                   "Learning curves" stands in place of the usual one.
     """
 
     name: str
@@ -81,3 +83,11 @@ class Recipe:
     run_unit: RunUnit
     curve: str = "loss on validation"
     pictures: Mapping[str, Draw] = field(default_factory=dict)
+
+
+def caption(draw: Draw) -> str:
+    """The first paragraph of the docstring of what draws a picture, a function or a partial of one; else ""."""
+    while isinstance(draw, partial):
+        draw = draw.func
+    text = draw.__doc__ if inspect.isfunction(draw) or inspect.ismethod(draw) else None  # an object has its class's
+    return " ".join((text or "").partition("\n\n")[0].split())

@@ -19,15 +19,27 @@ from carousel import jobs
 from carousel.errors import InputError
 from carousel.files import write_aside
 from carousel.jobs.run import Run
-from carousel.recipes.recipe import Recipe
+from carousel.recipes.recipe import Recipe, caption
 from carousel.report import plots
 from carousel.report.compare import Comparison
 from carousel.report.content import Content
 from carousel.report.forecast import absolute_errors, by_step
 from carousel.report.metrics import curves
-from carousel.report.results import Row, by_measure, claims_table, errors_table, higher_is_better, recipe_table, setting_text
+from carousel.report.results import (
+    LONG,
+    Row,
+    by_measure,
+    claims_table,
+    errors_table,
+    higher_is_better,
+    parts,
+    recipe_table,
+    setting_text,
+)
 
 _PAGES = Environment(loader=PackageLoader("carousel.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+_PAGES.filters["parts"] = parts
+_PAGES.globals["LONG"] = LONG
 _COMPARISON = "Runs side by side"
 
 
@@ -71,18 +83,18 @@ def write_recipe_report(recipe: Recipe, rows: Sequence[Row], path: Path) -> Path
         for title, draw in recipe.pictures.items():
             figure = draw(rows)
             if figure is not None:
-                figures[title] = figure, " ".join((draw.__doc__ or "").partition("\n\n")[0].split())
+                figures[title] = figure, caption(draw)
         for measure, group in by_measure(rows).items():
             values = {row["row"]: [run["measures"][measure] for run in row["runs"]] for row in group}
             if len(values) > 1 and len({value for runs in values.values() for value in runs}) > 1:
                 better = "higher" if higher_is_better(rows, measure) else "lower"
-                caption = f"{measure} of each run (dots) and the mean of a row's runs (bars); {better} is better."
-                figures[f"Spread of {measure}"] = plots.spread(values, colours, _with_unit(rows, measure)), caption
+                below = f"{measure} of each run (dots) and the mean of a row's runs (bars); {better} is better."
+                figures[f"Spread of {measure}"] = plots.spread(values, colours, _with_unit(rows, measure)), below
         if trained and "Learning curves" not in figures:
             curves = {(recipe.curve, ""): {row["row"]: [run["curve"] for run in row["runs"]] for row in trained}}
             figures["Learning curves"] = plots.learning_curves(curves, colours), "A line for each run."
         figures |= _forecast_figures(rows, names, colours)
-        drawn = [(title, plots.svg(figure), caption) for title, (figure, caption) in figures.items()]
+        drawn = [(title, plots.svg(figure), below) for title, (figure, below) in figures.items()]
     return _write(
         path,
         "recipe.html.j2",

@@ -391,7 +391,9 @@ def spread(values: Mapping[str, Sequence[float]], colours: Colours, quantity: st
         axes.plot(dots, row + np.asarray(offsets), "o", color=colours[name], markersize=5, alpha=0.8, markeredgewidth=0)
         mean = float(np.mean(dots))
         axes.plot([mean, mean], [row - 0.34, row + 0.34], color=TRUTH, linewidth=1.8)
-        axes.annotate(f"{mean:#.3g}", (max(dots), row), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.annotate(
+            f"{mean:#.3g}".rstrip("."), (max(dots), row), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9
+        )
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

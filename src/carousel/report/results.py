@@ -30,6 +30,36 @@ class Table(NamedTuple):
     best: tuple[int, ...] = ()
 
 
+PAGE = 90
+"""Characters, those between columns included, that a table has room for on a page of a report, and in print."""
+
+LONG = 30
+"""Characters from which on a word in a table may be broken anywhere."""
+
+
+def parts(table: tuple[Sequence[str], Sequence[Sequence[str]]], numbers: bool = True) -> list[tuple[list[str], list[list[str]]]]:
+    """(columns, rows) as one or more of these that fit on a page, each with the first column, which names the rows.
+
+    Column names wrap between words. So does text, and anywhere within a word of more than LONG characters; numbers and the
+    names of rows, unless they are long, do not.
+    """
+    columns, rows = table
+    widths = []
+    for n, name in enumerate(columns):
+        cells = [row[n] for row in rows]
+        whole = cells if numbers and n else [cell[:LONG] for cell in cells] if n == 0 else []
+        words = [word[:LONG] for text in (name, *cells) for word in text.split()]
+        widths.append(2 + max(map(len, [*whole, *words]), default=0))
+    groups, room = [[0]], PAGE - widths[0]
+    for n in range(1, len(columns)):
+        if widths[n] > room and len(groups[-1]) > 1:
+            groups.append([0])
+            room = PAGE - widths[0]
+        groups[-1].append(n)
+        room -= widths[n]
+    return [([columns[n] for n in group], [[row[n] for n in group] for row in rows]) for group in groups]
+
+
 def number(value: float, like: Iterable[float] = ()) -> str:
     """A number with as many decimals as give the largest of `like` (or itself) four significant digits."""
     if not math.isfinite(value):
