@@ -1,7 +1,8 @@
-"""Checkpoints: tensors and plain values in one safetensors file, whole or not there."""
+"""Checkpoints: tensors and plain values in one safetensors file, whole or not there, with a digest of both."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,35 @@ def write(path: Path, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None
     """Write the tensors, and plain values (numbers, strings, lists, dicts) as JSON in the file's metadata."""
     # safetensors takes neither shared nor strided memory.
     apart = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    write_aside(path, save(apart, {"plain": json.dumps(plain)}))
+    text = json.dumps(plain)
+    write_aside(path, save(apart, {"plain": text, "sha256": _digest(apart, text)}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write` wrote: (tensors, plain values). InputError for a file that is missing or damaged."""
+    """What `write` wrote: (tensors, plain values). InputError for a file that is missing or damaged.
+
+    Checkpoints of earlier versions have no digest; of them only what cannot be read is known to be damaged.
+    """
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["plain"])  # noqa: SIM118
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        plain = json.loads(metadata["plain"])
     except FileNotFoundError:
         raise InputError(f"{path}: no checkpoint there") from None
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a checkpoint of carousel ({str(error).splitlines()[0]})") from None
+    if not isinstance(plain, dict) or metadata.get("sha256", found := _digest(tensors, metadata["plain"])) != found:
+        raise InputError(f"{path}: damaged: its content is not what was written")
+    return tensors, plain
+
+
+def _digest(tensors: dict[str, Tensor], plain: str) -> str:
+    """SHA-256 of tensors and plain values, whatever their order in the file."""
+    found = hashlib.sha256(plain.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_weights(cell: nn.Module, path: Path | str) -> None:

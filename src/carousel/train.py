@@ -13,6 +13,7 @@ and made again on resume, so a run that was killed at any moment goes on to the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shutil
@@ -20,7 +21,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ from carousel.batch import Batch
 from carousel.cell import Cell
 from carousel.checkpoint import load_weights
 from carousel.errors import InputError
-from carousel.files import write_aside
+from carousel.files import alone, beside, named, sweep, write_aside
 from carousel.learn import BPTT, Diverged, Learner, objective, optimizer_by_name
 from carousel.network import Network, as_network
+from carousel.plain import from_table
 from carousel.task import Task
 
 __all__ = ["Fit", "fit", "load_weights"]
@@ -101,6 +103,7 @@ def fit(
     out: Path | str | None = None,
     resume: bool = False,
     settings: dict[str, Any] | None = None,
+    files: dict[str, str] | None = None,
     progress: bool | str = True,
 ) -> Fit:
     """Train `network` on `task` and keep the weights that do best on the task's validation batch.
@@ -126,10 +129,13 @@ def fit(
         out:             the run folder; None to keep nothing on disk.
         resume:          go on from the checkpoint in `out`, with the same arguments.
         settings:        plain values of the caller's, kept in config.toml.
+        files:           path -> `carousel.files.digest` of what the task was made from, kept there too: a run does not resume on
+                         other data. A setting that names one of these paths may name another of the same content.
         progress:        tell on the standard error how it goes; a text stands before what is told, where several train.
 
     Raises:
-        InputError: a folder that is there already or cannot be resumed, an option that cannot be used.
+        InputError: a folder that is there already or cannot be resumed, an option that cannot be used, a damaged file
+            in the folder, another process that trains there.
         Diverged: a loss or gradient that is not finite; says at which update, time step and sequence.
         OSError: the run folder cannot be written; the last checkpoint stays whole.
         KeyboardInterrupt: the message says how far it came; with `out`, resume=True goes on.
@@ -168,13 +174,15 @@ def fit(
             "device": device,
         },
         "settings": settings or {},
+        "files": files or {},
     }
     training = _Training(network, task, learner, made, torch.Generator().manual_seed(seed), monitor, where)
-    if out is not None:
-        training.keep_in(Path(out), _as_read_back(config), resume)
-    elif resume:
-        raise InputError("fit: resume=True needs the run folder, out=...")
-    return training.run(validation, batch_size, sequences, decay, evaluate_every, patience, progress)
+    with ExitStack() as held:
+        if out is not None:
+            training.keep_in(Path(out), _as_read_back(config), resume, held)
+        elif resume:
+            raise InputError("fit: resume=True needs the run folder, out=...")
+        return training.run(validation, batch_size, sequences, decay, evaluate_every, patience, progress)
 
 
 class _Training:
@@ -198,21 +206,31 @@ class _Training:
         self.best_weights = _copied(model)
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.folder: Path | None = None
+        self.asked = ""
         self.began = self.saved = time.monotonic()
 
     # The run folder
 
-    def keep_in(self, folder: Path, config: dict[str, Any], resume: bool) -> None:
-        """Make the run folder, whole or not at all; or with resume go on from the one that is there."""
+    def keep_in(self, folder: Path, config: dict[str, Any], resume: bool, held: ExitStack) -> None:
+        """Make the run folder, whole or not at all; or with resume go on from the one that is there. `held` gets its lock."""
         if resume:
+            try:
+                held.enter_context(alone(folder / "config.toml"))
+            except FileNotFoundError:
+                raise InputError(f"{folder}: no run to resume there (config.toml is missing)") from None
+            for place in (folder, folder / "best", folder / "last"):
+                sweep(place)
             self._resume(folder, config)
             self.folder = folder
             return
         if folder.exists():
             raise InputError(f"{folder} is there already; give another folder, or resume the run in it")
-        self.folder = folder.with_name(f".{folder.name}.new")
+        sweep(folder.parent, folder.name)
+        self.asked = _digest(_asked(config, _of_files(config)))
+        self.folder = beside(folder)
         try:
             write_aside(self.folder / "config.toml", tomli_w.dumps(config))
+            held.enter_context(alone(self.folder / "config.toml"))
             (self.folder / "metrics.jsonl").touch()
             self._checkpoint()
             self.folder = self.folder.rename(folder)
@@ -224,31 +242,61 @@ class _Training:
 
     def _resume(self, folder: Path, config: dict[str, Any]) -> None:
         try:
-            before = tomllib.loads((folder / "config.toml").read_text())
-        except (OSError, ValueError):
-            raise InputError(f"{folder}: no run to resume there (config.toml is missing or damaged)") from None
-        for table in ("fit", "settings"):
-            then, now = before.get(table, {}), config[table]
-            for name in [*then, *now]:
-                if then.get(name) != now.get(name):
-                    was, now_is = (" ".join(str(table.get(name)).split()) for table in (then, now))  # a cell's repr has many lines
-                    raise InputError(f"{folder}: cannot resume with other settings: {name} was {was}, is {now_is}")
+            before = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+            if "files" not in before:  # an earlier version kept no digests
+                before, config = ({**table, "files": {}} for table in (before, config))
+            then, now = (_asked(table, _of_files(config)) for table in (before, config))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{folder}: no run to resume there (config.toml is damaged: {error})") from None
+        for key in [*then, *now]:
+            if then.get(key) != now.get(key):
+                if key == "files":
+                    changed = ", ".join(name for name, digest in config["files"].items() if digest not in then[key])
+                    raise InputError(f"{changed or folder}: changed since the run began; restore it, or train in a new folder")
+                was, now_is = (" ".join(str(table.get(key)).split()) for table in (then, now))  # a cell's repr has many lines
+                name = key.partition(" ")[2]
+                raise InputError(f"{folder}: cannot resume with other settings: {name} was {was}, is {now_is}")
+        self.asked = _digest(now)
         path = folder / "last" / "checkpoint.safetensors"
         tensors, plain = checkpoint.read(path)
+        if plain.get("asked", self.asked) != self.asked:
+            raise InputError(f"{folder / 'config.toml'}: damaged: it is not what the run began with")
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-        checkpoint.set_weights(self.model, part("cell."), path)
-        checkpoint.set_optimizer_state(self.optimizer, part("optimizer."), plain["optimizer"])
-        self.generator.set_state(tensors["generator"])
-        self.at = _Progress(**plain["progress"])
+        try:
+            self.at = from_table(_Progress, plain["progress"], str(path))
+            if self.at.best:
+                checkpoint.load_weights(self.model, folder / "best" / "weights.safetensors")
+                self.best_weights = _copied(self.model)
+            checkpoint.set_weights(self.model, part("cell."), path)
+            checkpoint.set_optimizer_state(self.optimizer, part("optimizer."), plain["optimizer"])
+            self.generator.set_state(tensors["generator"])
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{path}: not a checkpoint of this run ({error})") from None
         self.began = time.monotonic() - self.at.seconds
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines() if line.endswith("}")]
-        self.history = [row for row in rows if row["step"] <= self.at.step]
-        write_aside(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.history))
-        if self.at.best:
-            self.best_weights, _ = checkpoint.read(folder / "best" / "weights.safetensors")
+        self._read_metrics(folder / "metrics.jsonl", plain.get("metrics"))
+
+    def _read_metrics(self, path: Path, expected: str | None) -> None:
+        """The rows up to the checkpoint; those after it, of which the last may be cut off, are made again."""
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                if row["step"] > self.at.step:
+                    break
+            except (ValueError, KeyError, TypeError, RecursionError):
+                if expected is None and number < len(lines):
+                    raise InputError(f"{path}: damaged: line {number} is no row of metrics") from None
+                break
+            self.history.append(row)
+        text = _as_lines(self.history)
+        if expected is not None and _digest(text) != expected:
+            raise InputError(f"{path}: damaged: it does not have the rows that were written up to the checkpoint")
+        write_aside(path, text)
 
     def _checkpoint(self) -> None:
         """Replace the checkpoint: the moment from which what has been done counts."""
@@ -259,7 +307,8 @@ class _Training:
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors.items()}
         tensors["generator"] = self.generator.get_state()
         self.at.seconds = time.monotonic() - self.began
-        plain = {"progress": asdict(self.at), "optimizer": optimizer_plain}
+        plain = {"progress": asdict(self.at), "optimizer": optimizer_plain, "asked": self.asked}
+        plain["metrics"] = _digest(_as_lines(self.history))
         checkpoint.write(self.folder / "last" / "checkpoint.safetensors", tensors, plain)
         self.saved = time.monotonic()
 
@@ -268,8 +317,9 @@ class _Training:
         rows = [at | {"split": split, "name": name, "value": value} for name, value in figures.items()]
         self.history += rows
         if self.folder is not None:
-            with (self.folder / "metrics.jsonl").open("a") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
+            path = self.folder / "metrics.jsonl"
+            with named(path), path.open("a") as file:
+                file.write(_as_lines(rows))
 
     # The loop
 
@@ -416,6 +466,27 @@ def _copied(model: Network | Cell) -> dict[str, Tensor]:
 def _named(learner: Learner) -> str:
     """What config.toml says of a learner; Python's own repr holds an address, which is another in every process."""
     return type(learner).__qualname__ if type(learner).__repr__ is object.__repr__ else repr(learner)
+
+
+def _of_files(config: dict[str, Any]) -> set[str]:
+    """The settings that name files: what counts of these is their content."""
+    return {name for name, value in config["settings"].items() if isinstance(value, str) and value in config["files"]}
+
+
+def _asked(config: dict[str, Any], of_files: set[str]) -> dict[str, Any]:
+    """What a resume must find as it was: fit's settings, the caller's, and the content of the files."""
+    named = {f"fit {name}": value for name, value in config["fit"].items()}
+    named |= {f"settings {name}": value for name, value in config["settings"].items() if name not in of_files}
+    return {**named, "files": sorted(config["files"].values())}
+
+
+def _digest(content: Any) -> str:
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _as_lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _as_read_back(config: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def resume(run: Path, /) -> None:
         The run folder.
     """
     opened = Run(run)
-    train.train(opened.settings(jobs.of_run(opened).Settings), run, resume=True)
+    settings = opened.settings(jobs.of_run(opened).Settings)
+    opened.check_files(settings, "train in a new folder")
+    train.train(settings, run, resume=True)
 
 
 @app.command(sort_key=2)

@@ -196,9 +196,18 @@ def train(settings: TrainSettings, run: Path, *, resume: bool) -> None:
     except KeyboardInterrupt as stop:
         if not (run / "last").exists():
             raise
-        how_far = str(stop) or "interrupted"
-        raise KeyboardInterrupt(f"{how_far}; go on with: carousel resume {shlex.quote(str(run))}") from None
+        raise KeyboardInterrupt(f"{str(stop) or 'interrupted'}; {_go_on(run)}") from None
+    except OSError as error:
+        if not (run / "last").exists():
+            raise
+        raise OSError(
+            error.errno, f"{error.strerror}; the last checkpoint is whole: {_go_on(run)}", error.filename or str(run)
+        ) from None
     show(run)
+
+
+def _go_on(run: Path) -> str:
+    return f"go on with: carousel resume {shlex.quote(str(run))}"
 
 
 def show(run: Path) -> None:

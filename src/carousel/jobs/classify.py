@@ -53,6 +53,12 @@ class Settings(LabelledSettings):
     answer: Annotated[Literal["mean", "last"], Network] = "mean"
     """What tells the label: the mean of what the network says at all steps, or what it says at the last."""
 
+    def files(self) -> list[Path]:
+        from carousel.data.idx import usual_labels
+
+        usual = usual_labels(self.file)
+        return [*super().files(), *([usual] if self.labels is None and usual != self.file and usual.is_file() else [])]
+
     def log_mel(self, rate: int | None) -> "LogMel":
         """How recordings are read, those of this sample rate or, for None, of any."""
         from carousel.data.audio import LogMel
@@ -104,6 +110,8 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
     """
     run = Run.of(folder)
     settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    if file is None:
+        run.check_files(settings, "evaluate another file")
     sequences = _parts(settings).test if file is None else read(Path(file), settings, rate=prepared.rate)
     return labelled.evaluate(run, prepared, settings, sequences, last=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from carousel.errors import InputError
-from carousel.files import write_aside
+from carousel.files import digest, write_aside
 from carousel.jobs.settings import TrainSettings
 from carousel.plain import from_table
 
@@ -80,18 +80,25 @@ class Run:
         return run if isinstance(run, Run) else Run(run)
 
     @cached_property
-    def table(self) -> dict[str, Any]:
-        """The settings as config.toml has them, whether or not training has ended."""
+    def config(self) -> dict[str, Any]:
+        """config.toml, with the job's settings in it, whether or not training has ended."""
         path = self.folder / "config.toml"
         try:
-            table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["settings"]
-            return {**table, "job": str(table["job"])}
+            config = tomllib.loads(path.read_text(encoding="utf-8"))
+            config["settings"] = {**config["settings"], "job": str(config["settings"]["job"])}
+            return config
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{self.folder}: not a run folder: there is no config.toml in it") from None
         except KeyError as error:
             raise InputError(f"{path}: not the settings of a run: it has no {error}") from None
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: not the settings of a run: {error}") from None
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The settings as config.toml has them."""
+        table: dict[str, Any] = self.config["settings"]
+        return table
 
     @property
     def job(self) -> str:
@@ -155,6 +162,13 @@ class Run:
         except KeyError as error:
             raise InputError(f"{self.folder}: config.toml or prepared.json is damaged: no {error}") from None
 
+    def check_files(self, settings: TrainSettings, remedy: str) -> None:
+        """Refuse a file that the run was trained on where its content has changed since; `remedy` ends the message."""
+        for file in settings.files():
+            was = self.config.get("files", {}).get(str(file.resolve()))
+            if was is not None and file.exists() and was != digest(file):
+                raise InputError(f"{file}: changed since the run began; restore it, or {remedy}")
+
     def blank_inputs(self, steps: int = 50) -> Tensor:
         """(T, B, I) inputs of the shape and kind that the network takes, B as in its training."""
         import torch
@@ -182,6 +196,7 @@ def fitted(cell: Cell, task: Task, settings: TrainSettings, **where: Any) -> Fit
     from carousel.learn import BPTT
     from carousel.train import fit
 
+    keeps = where.get("out") is not None
     return fit(
         cell,
         task,
@@ -196,6 +211,7 @@ def fitted(cell: Cell, task: Task, settings: TrainSettings, **where: Any) -> Fit
         seed=settings.seed,
         device=settings.device,
         settings=settings.table(),
+        files={str(file.resolve()): digest(file) for file in settings.files()} if keeps else None,
         **where,
     )
 

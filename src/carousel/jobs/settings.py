@@ -75,6 +75,10 @@ class TrainSettings:
                 words += _option(field.name, value)
         return shlex.join([*words, "--out", str(out)])
 
+    def files(self) -> list[Path]:
+        """What is learned from: the files that the settings name."""
+        return [value for field in fields(self) if isinstance(value := getattr(self, field.name), Path)]
+
     def table(self) -> dict[str, Any]:
         """As a table of TOML: no None, and files by their place in full, so that a run resumes from any folder."""
         unset = {field.name for field in fields(self) if field.name in self.later and getattr(self, field.name) == field.default}

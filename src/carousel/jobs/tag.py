@@ -67,6 +67,8 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
     """
     run = Run.of(folder)
     settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    if file is None:
+        run.check_files(settings, "evaluate another file")
     sequences = _parts(settings).test if file is None else _read(Path(file), settings)
     return labelled.evaluate(run, prepared, settings, sequences, last=False)
 
