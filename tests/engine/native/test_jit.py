@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import os
+import stat
 import subprocess
 import sys
 import time
@@ -51,6 +54,48 @@ def test_a_damaged_entry_is_rebuilt(damage: str, folder: Path) -> None:
     entry.write_bytes(broken)
     assert answer(jit.load("key", ["answer"], lambda: TEXT)) == 42
     assert entry.read_bytes() == data
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o707, 0o702, 0o777, 0o1777])
+def test_a_folder_that_others_may_write_is_not_used(mode: int, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    jit.load("key", ["answer"], lambda: TEXT)
+    (entry,) = folder.glob("*.o")
+    forged = jit.compile_text(TEXT.replace("42", "13"))
+    entry.write_bytes(hashlib.sha256(forged).digest() + forged)  # whole, by its own digest
+    assert answer(jit.load("key", ["answer"], unavailable)) == 13  # this user's own folder
+    folder.chmod(mode)
+    jit._warn.cache_clear()
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for _ in range(2):
+        assert answer(jit.load("key", ["answer"], lambda: TEXT)) == 42
+    assert answer(jit.load("new", ["answer"], lambda: TEXT)) == 42
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    (line,) = caplog.messages
+    assert line.startswith(f"carousel: {folder} is not used to keep compiled code: others may write in it; make it yours alone")
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_what_belongs_to_another_user_is_not_used(what: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jit.load("key", ["answer"], lambda: TEXT)
+    if what == "folder":
+        monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+        jit._warn.cache_clear()
+    else:
+        (entry,) = folder.glob("*.o")
+        entry.chmod(0o666)
+    with pytest.raises(AssertionError, match="asked for"):
+        jit.load("key", ["answer"], unavailable)
+    assert answer(jit.load("key", ["answer"], lambda: TEXT)) == 42
+
+
+def test_the_folder_is_made_for_this_user_alone(folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        jit.load("key", ["answer"], lambda: TEXT)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert answer(jit.load("key", ["answer"], unavailable)) == 42
 
 
 def test_an_unwritable_folder_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 `load` answers in a few milliseconds where the object is at hand; else it calls for the text,
 optimises it for the host, and keeps the object under its key. Entries are written aside and then
 renamed, so several processes may start at once; each begins with a digest of its contents, so a
-damaged one is noticed and built anew.
+damaged one is noticed and built anew. A digest says nothing of who wrote it: what runs in this process is only read
+from a folder and a file that belong to this user and that nobody else may write.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import contextlib
 import ctypes
 import ctypes.util
 import hashlib
+import logging
 import os
+import stat
 import sys
 import tempfile
 import threading
@@ -141,6 +144,10 @@ def load(
     """
     digest = hashlib.sha256("\n".join([key, llvmlite.__version__, *host(), sys.platform]).encode()).hexdigest()
     folder = cache_folder()
+    reason = _distrust(folder)
+    if reason is not None:
+        _warn(f"{folder} is not used to keep compiled code: {reason}; make it yours alone (chmod 700), or set CAROUSEL_CACHE")
+        return Library(compile_text(text(), unroll), functions, symbols)
     image = _read(folder, digest)
     if image is not None:
         try:
@@ -159,10 +166,31 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carousel"
 
 
+def _distrust(folder: Path) -> str | None:
+    """Why machine code from a folder must not be run; None where it may be, or where there is no folder yet."""
+    try:
+        return _others_may_write(folder.stat())
+    except OSError:
+        return None
+
+
+def _others_may_write(status: os.stat_result) -> str | None:
+    if status.st_uid != os.geteuid():
+        return "it belongs to another user"
+    return "others may write in it" if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
+
+
+@cache
+def _warn(message: str) -> None:
+    """Once a process."""
+    logging.getLogger("carousel").warning("carousel: %s", message)
+
+
 def _read(folder: Path, digest: str) -> bytes | None:
     path = folder / f"{digest}.o"
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = b"" if _others_may_write(os.fstat(file.fileno())) else file.read()
     except OSError:
         return None
     if hashlib.sha256(data[DIGEST:]).digest() != data[:DIGEST]:
@@ -175,7 +203,9 @@ def _read(folder: Path, digest: str) -> bytes | None:
 def _write(folder: Path, digest: str, image: bytes) -> None:
     """Keep an object; a folder that cannot be written costs only the next process's time."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _distrust(folder) is not None:  # made by another meanwhile
+            return
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
             file.write(hashlib.sha256(image).digest() + image)
         os.replace(file.name, folder / f"{digest}.o")
