@@ -14,6 +14,7 @@ from carousel.cell import Cell, NoiseShapes, State, initial_state_of
 from carousel.engine.call import Call
 from carousel.engine.checks import check_context, check_inputs, check_state, checked_call, look_at
 from carousel.engine.lowering import WholeStep
+from carousel.engine.made import refuse_made_weights
 from carousel.errors import InputError
 from carousel.torch_private import pytree
 
@@ -100,6 +101,7 @@ def _population_scan(
 ) -> tuple[Any, ...]:
     """scan with params: the P networks times B sequences as P * B rows."""
     P = _check_params(cell, params)
+    refuse_made_weights("scan with params", cell)
     shape = tuple(getattr(next(iter(pytree.tree_leaves(inputs)), None), "shape", ()))
     if len(shape) < 3 or (cell.input_size is not None and shape[3:] != (cell.input_size,)):
         raise InputError(
@@ -189,7 +191,7 @@ def explain(
     """
     from carousel.engine.explain import explain
 
-    return explain(cell, checked_call(cell, inputs, state, context, None, lengths, return_states), code)
+    return explain(*checked_call(cell, inputs, state, context, None, lengths, return_states), code)
 
 
 def native_refusal(
@@ -200,7 +202,7 @@ def native_refusal(
     Raises:
         InputError: arguments or a step that no backend can run.
     """
-    return engine.refusal_of_step(cell, checked_call(cell, inputs, state, context, torch.Generator(), lengths, False))
+    return engine.refusal_of_step(*checked_call(cell, inputs, state, context, torch.Generator(), lengths, False))
 
 
 class Stepper:
@@ -241,15 +243,16 @@ class Stepper:
     @torch.no_grad()
     def _first_step(self, x: Any, state: State) -> tuple[Any, State]:
         """A step with its arguments checked, which makes the native one ready for those to come."""
-        cell_now = look_at("Stepper", self.cell)
-        check_inputs("Stepper", (), self.cell, cell_now, x)
-        check_state("Stepper", self.cell, state, ())
+        cell, cell_now = look_at("Stepper", self.cell)
+        check_inputs("Stepper", (), cell, cell_now, x)
+        check_state("Stepper", cell, state, ())
         inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)
         before = pytree.tree_map(lambda leaf: leaf[None], state)
         call = Call(cell_now, 1, 1, inputs, before, self._context, {}, {}, None, False)
-        self._native = engine.whole_step(self.cell, call)
-        result = None if self._native is None else self._native(x, state)
+        native = engine.whole_step(cell, call)
+        self._native = native if cell is self.cell else None  # weights that are made are made anew at each step
+        result = None if native is None else native(x, state)
         if result is not None:
             return result
-        outputs, final_state, _ = engine.run(self.cell, call, "auto")
+        outputs, final_state, _ = engine.run(cell, call, "auto")
         return pytree.tree_map(lambda leaf: leaf[0, 0], outputs), pytree.tree_map(lambda leaf: leaf[0], final_state)

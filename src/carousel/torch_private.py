@@ -6,7 +6,7 @@ changes. Those that take long to load are imported where they are used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -16,19 +16,24 @@ from torch._C import DisableTorchFunction
 from torch._decomp import decomposition_table
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._guards import TracingContext
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.modules import module
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 __all__ = [
+    "BACKWARD_HOOKS",
     "DROPOUT",
+    "GLOBAL_HOOKS",
+    "HOOKS",
     "MODULE_TABLES",
     "DisableTorchFunction",
     "FakeTensorMode",
     "OpOverload",
+    "OpOverloadPacket",
     "TorchDispatchMode",
     "add_to_each",
     "base",
@@ -54,8 +59,14 @@ __all__ = [
     "without_data",
 ]
 
+HOOKS, BACKWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks"), ("_backward_pre_hooks", "_backward_hooks")
+"""The attributes of a module that hold its hooks."""
+
 MODULE_TABLES = ("_parameters", "_buffers", "_modules")
 """The attributes of a module that hold what it is made of."""
+
+GLOBAL_HOOKS: tuple[Mapping[int, Any], ...] = (module._global_forward_pre_hooks, module._global_forward_hooks)
+"""The hooks on all modules."""
 
 DROPOUT = nn.modules.dropout._DropoutNd
 """The base of torch.nn's dropout layers."""

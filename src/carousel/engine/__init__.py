@@ -42,7 +42,7 @@ def scan(
     backend: str,
 ) -> tuple[Any, ...]:
     """What `carousel.scan` gives."""
-    call = checked_call(cell, inputs, state, context, generator, lengths, return_states)
+    cell, call = checked_call(cell, inputs, state, context, generator, lengths, return_states)
     outputs, final_state, states = run(cell, call, backend)
     return (outputs, final_state, states) if return_states else (outputs, final_state)
 

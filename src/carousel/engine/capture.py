@@ -17,7 +17,8 @@ from carousel.cell import Cell
 from carousel.engine.aten import conversion
 from carousel.engine.build import Builder
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
-from carousel.engine.trace import checked, lifted
+from carousel.engine.standin import lifted, stand_in, unchanging
+from carousel.engine.trace import checked
 from carousel.errors import InputError
 from carousel.torch_private import (
     FakeTensorMode,
@@ -82,7 +83,9 @@ def capture(
         x, state, context = (pytree.tree_unflatten(take(spec.num_leaves), spec) for spec in specs)
         noise = dict(zip([*step_noise, *sequence_noise], rest, strict=True))
         extra = {"context": context if pytree.tree_leaves(context) else None, "noise": noise or None}
-        y, new_state = checked(cell, state, torch.func.functional_call(cell, own, (x, state), extra))
+        other = stand_in(cell, own)
+        with unchanging(other):
+            y, new_state = checked(cell, state, other(x, state, **extra))
         y_leaves, spec = pytree.tree_flatten(y)
         y_spec.append(spec)
         return [*y_leaves, *pytree.tree_leaves(new_state)]
@@ -218,7 +221,9 @@ class _Recorder(TorchDispatchMode):
                 return self._known[id(tensor)]
             if id(tensor) in self._values:  # of zeros_like and its kin only the shape is read
                 return torch.zeros(tensor.shape, dtype=tensor.dtype)
-            return tensor
+            if func is torch.ops.aten.lift_fresh.default:  # made from a number, a list or an array just now
+                return tensor
+            return self._data(tensor)  # not known: an error
 
         with unset_fake_temporarily():
             given, options = pytree.tree_map_only(Tensor, real, (args, kwargs))

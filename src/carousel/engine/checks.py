@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from carousel.cell import Cell, State, built
 from carousel.engine.call import Call, being_compiled, mapped
 from carousel.engine.call import leaves as leaves_of
+from carousel.engine.made import with_made_weights
 from carousel.engine.watch import Watched, watched
 from carousel.errors import InputError
 from carousel.torch_private import pytree
@@ -25,13 +26,13 @@ def checked_call(
     generator: torch.Generator | None,
     lengths: Tensor | Sequence[int] | None,
     return_states: bool,
-) -> Call:
-    """The arguments of `carousel.scan`, checked and completed.
+) -> tuple[Cell, Call]:
+    """The cell to run and the arguments of `carousel.scan`, checked and completed.
 
     Raises:
         InputError: shapes, dtypes or devices that do not fit.
     """
-    cell_now = look_at("scan", cell)
+    cell, cell_now = look_at("scan", cell)
     steps, batch = check_inputs("scan", ("T", "B"), cell, cell_now, inputs)
     if state is None:
         state = mapped(lambda leaf: leaf.expand(batch, *leaf.shape), cell.initial_state())
@@ -40,15 +41,20 @@ def checked_call(
     check_context(cell, context, batch)
     step_noise, sequence_noise = _draw_noise(cell, cell_now, steps, batch, generator)
     lengths = _checked_lengths(lengths, steps, batch)
-    return Call(cell_now, steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
+    return cell, Call(cell_now, steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
 
 
-def look_at(who: str, cell: Cell) -> Watched:
-    """The cell's key and weights as they are now: looked at once a call."""
+def look_at(who: str, cell: Cell) -> tuple[Cell, Watched]:
+    """The cell, with the weights that are made ready, and its key and weights as they are now: looked at once a call."""
     if not isinstance(cell, Cell):
         raise InputError(f"{who}: expected a carousel.Cell, got {type(cell).__name__}")
     # What is traced has other tensors in the place of the cell's own: nothing to remember.
-    return Watched(cell) if being_compiled() else watched(cell)
+    look: Callable[[Cell], Watched] = Watched if being_compiled() else watched
+    found = look(cell)
+    if found.has_made_tensors:
+        cell = with_made_weights(cell)
+        found = look(cell)
+    return cell, found
 
 
 def check_inputs(who: str, axes: tuple[str, ...], cell: Cell, cell_now: Watched, inputs: Any) -> tuple[int, ...]:

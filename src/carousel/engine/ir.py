@@ -105,7 +105,7 @@ class Loop:
 class Graph:
     """A step of one sequence.
 
-    weights:         the cell's parameters and buffers by name, in the order of `trace.lifted`.
+    weights:         the cell's parameters and buffers by name, in the order of `standin.lifted`.
     inputs:          leaves of x.
     state:           leaves of the state before the step.
     context, step_noise, sequence_noise: leaves, as the call has them.

@@ -7,19 +7,16 @@ dtypes of the arguments and every non-tensor attribute of the cell and its submo
 
 from __future__ import annotations
 
-import enum
-import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
-from types import BuiltinFunctionType, FunctionType, MethodType
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from carousel.cell import Cell, built
+from carousel.engine.standin import lifted, stand_in, unchanging
 from carousel.errors import InputError
 from carousel.torch_private import (
     DROPOUT,
@@ -31,10 +28,6 @@ from carousel.torch_private import (
     temporarily_clear_interpreter_stack,
     without_data,
 )
-
-_MODULE_INTERNALS = frozenset(nn.Module().__dict__) - {"training"}
-PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
-"""Types of values that never change."""
 
 _CACHE_SIZE = 256
 _cache: OrderedDict[Any, Any] = OrderedDict()
@@ -55,11 +48,6 @@ class TracedStep:
     code: str
     y_spec: pytree.TreeSpec
     y_like: list[Tensor]
-
-
-def lifted(cell: Cell) -> dict[str, Tensor]:
-    """The cell's parameters and buffers by name: what the graph takes as inputs."""
-    return {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
 
 
 def trace_batched(cell: Cell, cell_key: Any, x: Any, state: Any, context: Any, noise: dict[str, Tensor]) -> TracedStep:
@@ -123,14 +111,17 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
     y_spec: list[pytree.TreeSpec] = []
 
     def step(weights: dict[str, Tensor], x: Any, state: Any, context: Any, noise: Any) -> list[Tensor]:
+        other = stand_in(cell, weights)
+
         def one_sequence(x: Any, state: Any, context: Any, noise: Any) -> tuple[list[Tensor], list[Tensor]]:
             extra = {"context": context if _has_leaves(context) else None, "noise": noise or None}
-            y, new_state = checked(cell, state, torch.func.functional_call(cell, weights, (x, state), extra))
+            y, new_state = checked(cell, state, other(x, state, **extra))
             y_leaves, spec = pytree.tree_flatten(y)
             y_spec.append(spec)
             return y_leaves, pytree.tree_leaves(new_state)
 
-        y, new_state = torch.vmap(one_sequence)(x, state, context, noise)
+        with unchanging(other):
+            y, new_state = torch.vmap(one_sequence)(x, state, context, noise)
         return [*y, *new_state]
 
     def flat_step(*leaves: Tensor) -> list[Tensor]:
@@ -208,75 +199,3 @@ def _refuse_in_place(cell: Cell, graph: fx.GraphModule) -> None:
                     f"{type(cell).__name__}.step changes an argument, the state or a parameter in place "
                     f"({node.target}); return a new tensor instead"
                 )
-
-
-def cell_key(cell: Cell) -> Any:
-    """Everything about a cell that tracing bakes into the graph, hashable.
-
-    Raises:
-        InputError: an attribute is a tensor that is neither parameter nor buffer (its values would
-            be baked in), or of a kind that cannot be compared.
-    """
-    key = []
-    for name, module in cell.named_modules(remove_duplicate=False):
-        own = [
-            (attribute, _frozen(module.__dict__[attribute], f"{type(module).__name__}.{attribute}"))
-            for attribute in own_attributes(module)
-        ]
-        key.append((name, type(module), _class_key(type(module)), tuple(own)))
-    return tuple(key)
-
-
-def own_attributes(module: nn.Module) -> list[str]:
-    """The names of a module's attributes that are not those of every module; `training` is one of its own."""
-    return [name for name in module.__dict__ if name not in _MODULE_INTERNALS]
-
-
-def own_bases(kind: type) -> list[type]:
-    """The classes of a module whose attributes are its own: those before Cell or nn.Module."""
-    bases = []
-    for base in kind.__mro__:
-        if base is Cell or base is nn.Module:
-            break
-        bases.append(base)
-    return bases
-
-
-def _class_key(kind: type) -> Any:
-    """The methods and attributes of a module's class as they are now: a notebook replaces them at will."""
-    key: list[Any] = []
-    for base in own_bases(kind):
-        for name, value in vars(base).items():
-            if isinstance(value, FunctionType):
-                key.append((value, value.__code__))
-            elif isinstance(value, (tuple, *PLAIN)) and not name.startswith("__"):
-                key.append((name, _frozen(value, f"{base.__name__}.{name}")))
-    return tuple(key)
-
-
-def _frozen(value: Any, where: str) -> Any:
-    """A hashable stand-in that is equal only for equal values."""
-    if value is None or isinstance(value, PLAIN):
-        return (type(value), value)
-    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, type, OpOverload)):
-        return value
-    if isinstance(value, (tuple, list)):
-        return (type(value), tuple(_frozen(item, where) for item in value))
-    if isinstance(value, dict):
-        return (dict, tuple((_frozen(k, where), _frozen(v, where)) for k, v in value.items()))
-    if isinstance(value, (set, frozenset)):
-        return (set, frozenset(_frozen(item, where) for item in value))
-    if isinstance(value, np.ndarray):
-        return (np.ndarray, value.shape, value.dtype.str, value.tobytes())
-    if isinstance(value, np.generic):
-        return (type(value), value.item())
-    if is_dataclass(value) and not isinstance(value, type):
-        return (type(value), tuple(_frozen(getattr(value, field.name), where) for field in fields(value)))
-    if isinstance(value, functools.partial):
-        return (functools.partial, *(_frozen(part, where) for part in (value.func, value.args, value.keywords)))
-    if isinstance(value, Tensor):
-        raise InputError(f"{where} is a tensor that is neither parameter nor buffer; make it one (register_buffer)")
-    raise InputError(
-        f"{where} is a {type(value).__name__}, which scan cannot compare from call to call; "
-        f"keep numbers, strings, functions, containers of these or modules"
-    )

@@ -18,6 +18,7 @@ from torch.optim import SGD, Optimizer
 
 from carousel.batch import Batch
 from carousel.cell import Cell, State, initial_state_of
+from carousel.engine.made import refuse_made_weights
 from carousel.errors import InputError
 from carousel.learn.finite import Diverged
 from carousel.learn.learner import Learner
@@ -71,6 +72,7 @@ class OnlineCell(Cell):
             raise InputError(f"{type(self).__name__}: expected a network without noise, got {type(network).__name__}; call .eval()")
         if next(network.parameters(), None) is None:
             raise InputError(f"{type(self).__name__}: expected a network with parameters, {type(network).__name__} has none")
+        refuse_made_weights(type(self).__name__, network)
         self.network, self.loss, self.rate, self.every = network, loss, rate, every
 
     def first_traces(self, parameters: Parameters) -> Any:
