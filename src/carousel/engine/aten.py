@@ -286,7 +286,15 @@ def _bitwise(kind: str) -> Callable[..., Value]:
 
 
 def _clamp(b: Builder, out: Tensor, x: Value, low: Input | None = None, high: Input | None = None) -> Value:
-    x = _cast_to(b, x, out.dtype)
+    x, low, high = (_cast_to(b, item, out.dtype) for item in (x, low, high))
+    if isinstance(low, Value) and isinstance(high, Value):
+        within = b.emit("logical_and", b.emit("ge", x, low), b.emit("le", x, high))
+        beyond = b.emit("logical_and", b.emit("eq", low, low), b.emit("gt", x, high))
+        above = b.emit("logical_or", beyond, b.emit("lt", high, low))
+        below = b.emit("logical_and", b.emit("lt", x, low), b.emit("lt", low, high))
+        rest = b.emit("where", b.emit("lt", x, low), high, b.emit("add", x, b.emit("add", low, high)))  # equal bounds, or NaN
+        outside = b.emit("where", above, high, b.emit("where", below, low, b.detach(rest)))
+        return _settled(b, out, b.emit("where", within, x, outside))
     # maximum and minimum with a literal have clamp's gradient (kinds/); with a tensor they have not,
     # so the bound's own gradient is cut where the choice is made by `where`.
     for kind, bound in (("maximum", low), ("minimum", high)):
@@ -295,9 +303,10 @@ def _clamp(b: Builder, out: Tensor, x: Value, low: Input | None = None, high: In
         if not isinstance(bound, Value):
             x = b.emit(kind, x, bound)
         else:
-            bound = _cast_to(b, bound, out.dtype)
-            x = b.emit("where", b.emit("ge" if kind == "maximum" else "le", x, bound), x, bound)
-    return x
+            kept, left = ("ge", "lt") if kind == "maximum" else ("le", "gt")
+            beyond = b.emit("where", b.emit(left, x, bound), bound, b.detach(b.emit("add", x, bound)))  # NaN, if one is
+            x = b.emit("where", b.emit(kept, x, bound), x, beyond)
+    return _settled(b, out, x)
 
 
 def _clamp_min(b: Builder, out: Tensor, x: Value, low: Input) -> Value:
@@ -331,6 +340,8 @@ def _masked_fill(b: Builder, out: Tensor, x: Value, mask: Value, fill: Input) ->
 def _pow(b: Builder, out: Tensor, x: Input, exponent: Input) -> Value:
     x, exponent = _cast_to(b, x, out.dtype), _cast_to(b, exponent, out.dtype)
     if isinstance(x, Value) and not isinstance(exponent, Value):
+        if exponent == 0:  # flat, also where the power below it is infinite
+            return b.full(out.shape, 1, out.dtype)
         if exponent == 3:
             return b.emit("mul", b.emit("mul", x, x), x)
         simple = {0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}.get(float(exponent))
@@ -344,9 +355,76 @@ def _square(b: Builder, out: Tensor, x: Value) -> Value:
 
 
 def _softplus(b: Builder, out: Tensor, x: Value, beta: float = 1, threshold: float = 20) -> Value:
-    if threshold != 20:
+    if threshold != 20 or beta == 0:
         raise Unsupported
     return b.emit("div", b.emit("softplus", b.emit("mul", x, beta)), beta) if beta != 1 else b.emit("softplus", x)
+
+
+def _elu(b: Builder, out: Tensor, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
+    # exp sees negative numbers only: where it is infinite, a gradient of 0 would become NaN.
+    negative = b.emit("le", x, 0.0)
+    grown = b.emit("expm1", b.emit("mul", b.emit("where", negative, x, 0.0), input_scale))
+    return b.emit("where", negative, b.emit("mul", grown, alpha * scale), b.emit("mul", x, scale))
+
+
+def _log_sigmoid(b: Builder, out: Sequence[Tensor], x: Value) -> tuple[Value, Value]:
+    negative = b.emit("lt", x, 0.0)
+    tail = b.emit("exp", b.emit("where", negative, x, b.emit("neg", x)))  # exp(-|x|), with a slope at 0
+    y = b.emit("sub", b.emit("where", negative, x, 0.0), b.emit("log1p", tail))
+    return y, tail if out[1].shape == out[0].shape else b.full(out[1].shape, 0, out[1].dtype)
+
+
+def _hardtanh(b: Builder, out: Tensor, x: Value, low: float = -1, high: float = 1) -> Value:
+    """clamp, but flat at the bounds themselves."""
+    below = b.emit("where", b.emit("ge", x, high), high, x)
+    return b.emit("where", b.emit("le", x, low), low, below)
+
+
+def _hardsigmoid(b: Builder, out: Tensor, x: Value) -> Value:
+    inside = b.emit("logical_and", b.emit("gt", x, -3.0), b.emit("lt", x, 3.0))
+    y = b.emit("div", b.emit("minimum", b.emit("maximum", b.emit("add", x, 3.0), 0.0), 6.0), 6.0)
+    return b.emit("where", inside, y, b.detach(y))
+
+
+def _hardswish(b: Builder, out: Tensor, x: Value) -> Value:
+    factor = b.emit("where", b.emit("gt", x, -3.0), b.emit("add", x, 3.0), 0.0)
+    return b.emit("div", b.emit("mul", x, b.emit("where", b.emit("lt", x, 3.0), factor, 6.0)), 6.0)
+
+
+def _prelu(b: Builder, out: Tensor, x: Value, slope: Value) -> Value:
+    return b.emit("mul", x, b.emit("where", b.emit("gt", x, 0.0), 1.0, slope, dtype=out.dtype))
+
+
+def _softshrink(b: Builder, out: Tensor, x: Value, width: float = 0.5) -> Value:
+    inside = b.emit("logical_and", b.emit("ge", x, -width), b.emit("le", x, width))
+    outside = b.emit("where", b.emit("lt", x, -width), b.emit("add", x, width), b.emit("sub", x, width))
+    return b.emit("where", inside, b.detach(b.emit("mul", x, 0.0)), outside)
+
+
+def _rounded_corner(smooth: bool) -> Callable[..., Value]:
+    """huber_loss and smooth_l1_loss: a parabola within `width`, straight lines outside."""
+
+    def convert(b: Builder, out: Tensor, x: Value, target: Value, reduction: int = 1, width: float = 1) -> Value:
+        z = b.emit("sub", x, target)
+        size = b.emit("abs", z)
+        straight = b.emit("ge" if smooth else "gt", size, width)
+        near = b.emit("where", straight, 0.0, z)  # where z is infinite its square must not reach the gradient
+        parabola = b.emit("mul", b.emit("mul", near, near), 0.5)
+        line = b.emit("sub", size, 0.5 * width)
+        if smooth:
+            losses = b.emit("where", straight, line, b.emit("div", parabola, width) if width else 0.0)
+        else:
+            losses = b.emit("where", straight, b.emit("mul", line, width), parabola)
+        if reduction == 0:
+            return losses
+        return _mean(b, out, losses) if reduction == 1 else _sum(b, out, losses)
+
+    return convert
+
+
+def _refused(*_: Any, **__: Any) -> Value:
+    """Of what PyTorch's decomposition has other gradients at the edges than PyTorch itself."""
+    raise Unsupported
 
 
 def _scaled(kind: str, base: float) -> Callable[..., Value]:
@@ -391,11 +469,11 @@ def _size(x: Value, axes: Sequence[int]) -> int:
     return math.prod(x.shape[axis] for axis in axes)
 
 
-def _extreme(kind: str) -> Callable[..., Value]:
+def _extreme(kind: str, **options: Any) -> Callable[..., Value]:
     """amax, amin, and max, min over everything."""
 
     def convert(b: Builder, out: Tensor, x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-        return _kept(b, out, b.emit(kind, x, axes=_axes(x, axes)))
+        return _kept(b, out, b.emit(kind, x, axes=_axes(x, axes), **options))
 
     return convert
 
@@ -459,7 +537,24 @@ def _var(
 
 
 def _std(b: Builder, out: Tensor, *arguments: Any, **options: Any) -> Value:
-    return b.emit("sqrt", _var(b, out, *arguments, **options))
+    return _root(b, _var(b, out, *arguments, **options))
+
+
+def _with_mean(spread: Callable[..., Value]) -> Callable[..., tuple[Value, Value]]:
+    """var_mean, std_mean."""
+
+    def convert(b: Builder, out: Sequence[Tensor], x: Value, *arguments: Any, **options: Any) -> tuple[Value, Value]:
+        axes = None if not arguments or isinstance(arguments[0], bool) else arguments[0]
+        return spread(b, out[0], x, *arguments, **options), _mean(b, out[1], x, axes)
+
+    return convert
+
+
+def _root(b: Builder, x: Value, order: float = 2) -> Value:
+    """A root whose gradient is 0 where x is, as those of norms and deviations are."""
+    zero = b.emit("eq", x, 0.0)
+    safe = b.emit("where", zero, 1.0, x)
+    return b.emit("where", zero, 0.0, b.emit("sqrt", safe) if order == 2 else b.emit("pow", safe, 1 / order))
 
 
 def _layer_norm(
@@ -479,51 +574,60 @@ def _layer_norm(
     return y, mean, scale
 
 
-def _shifted_exp(b: Builder, x: Value, axis: int) -> tuple[Value, Value, Value]:
-    """exp(x - m), its sum along axis and m, the largest entry; the result does not depend on m."""
-    reduced = [1 if n == axis else size for n, size in enumerate(x.shape)]
-    largest = b.emit("reshape", b.detach(b.emit("max", x, axes=(axis,))), shape=reduced)
+def _shifted_exp(b: Builder, x: Value, axes: tuple[int, ...], finite: bool = False) -> tuple[Value, Value, Value]:
+    """exp(x - m), its sum along the axes and m, the largest entry (0 for an infinite one, if `finite`); m does not matter."""
+    reduced = [1 if n in axes else size for n, size in enumerate(x.shape)]
+    largest = b.emit("reshape", b.detach(b.emit("max", x, axes=axes)), shape=reduced)
+    if finite:
+        largest = b.emit("where", b.emit("eq", b.emit("abs", largest), math.inf), 0.0, largest)
     shifted = b.emit("exp", b.emit("sub", x, largest))
-    return shifted, b.emit("reshape", b.emit("sum", shifted, axes=(axis,)), shape=reduced), largest
+    return shifted, b.emit("reshape", b.emit("sum", shifted, axes=axes), shape=reduced), largest
 
 
 def _softmax(b: Builder, out: Tensor, x: Value, axis: int, half_to_float: bool = False) -> Value:
     if not x.shape:
         return b.full((), 1.0, x.dtype)
-    shifted, total, _ = _shifted_exp(b, x, _axis(x, axis))
+    shifted, total, _ = _shifted_exp(b, x, (_axis(x, axis),))
     return b.emit("div", shifted, total)
 
 
 def _log_softmax(b: Builder, out: Tensor, x: Value, axis: int, half_to_float: bool = False) -> Value:
     if not x.shape:
         return b.full((), 0.0, x.dtype)
-    _, total, largest = _shifted_exp(b, x, _axis(x, axis))
+    _, total, largest = _shifted_exp(b, x, (_axis(x, axis),))
     return b.emit("sub", b.emit("sub", x, largest), b.emit("log", total))
 
 
 def _logsumexp(b: Builder, out: Tensor, x: Value, axes: Any, keepdim: bool = False) -> Value:
     if not x.shape:
         return x
-    (axis,) = _axes(x, axes) if len(_axes(x, axes)) == 1 else (None,)
-    if axis is None:
-        raise Unsupported
-    _, total, largest = _shifted_exp(b, x, axis)
+    _, total, largest = _shifted_exp(b, _cast_to(b, x, out.dtype), _axes(x, axes), finite=True)
     return _kept(b, out, b.emit("add", b.emit("log", total), largest))
 
 
 def _vector_norm(
     b: Builder, out: Tensor, x: Value, order: float = 2, axes: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Value:
-    axes = _axes(x, axes)
-    if order == 1:
-        return _kept(b, out, b.emit("sum", b.emit("abs", x), axes=axes))
+    x, axes = _cast_to(b, x, out.dtype), _axes(x, axes)
     if order == 2:
-        return b.emit("sqrt", _kept(b, out, b.emit("sum", b.emit("mul", x, x), axes=axes)))
-    raise Unsupported
+        return _root(b, _kept(b, out, b.emit("sum", b.emit("mul", x, x), axes=axes)))
+    size = b.emit("abs", x)
+    if order == 0:
+        return _kept(b, out, b.emit("sum", b.emit("cast", b.emit("ne", x, 0.0), dtype=out.dtype), axes=axes))
+    if order == 1:
+        return _kept(b, out, b.emit("sum", size, axes=axes))
+    if abs(order) == math.inf:
+        y = b.emit("max" if order > 0 else "min", size, axes=axes, nan=True)
+        return _kept(b, out, b.emit("where", b.emit("eq", y, y), y, b.detach(y)))
+    if order < 1:
+        raise Unsupported
+    return _root(b, _kept(b, out, b.emit("sum", b.emit("pow", size, float(order)), axes=axes)), order)
 
 
-def _norm(b: Builder, out: Tensor, x: Value, order: float | None = 2, axes: Any = None, keepdim: bool = False) -> Value:
-    return _vector_norm(b, out, x, 2 if order is None else order, axes)
+def _norm(
+    b: Builder, out: Tensor, x: Value, order: Any = 2, axes: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Value:
+    return _vector_norm(b, out, x, 2 if order is None else order, axes, dtype=dtype)
 
 
 def _cumsum(b: Builder, out: Tensor, x: Value, axis: int, *, dtype: torch.dtype | None = None) -> Value:
@@ -681,6 +785,17 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "log2": _scaled("log", 2),
     "log10": _scaled("log", 10),
     "softplus": _softplus,
+    "elu": _elu,
+    "celu": lambda b, out, x, alpha=1.0: _elu(b, out, x, alpha, 1, 1 / alpha),
+    "hardsigmoid": _hardsigmoid,
+    "hardswish": _hardswish,
+    "softshrink": _softshrink,
+    "_prelu_kernel": _prelu,
+    "huber_loss": _rounded_corner(smooth=False),
+    "smooth_l1_loss": _rounded_corner(smooth=True),
+    **dict.fromkeys(("adaptive_max_pool2d", "copysign", "logit", "sinc", "special_entr", "xlogy"), _refused),
+    "hardtanh": _hardtanh,
+    "log_sigmoid_forward": _log_sigmoid,
     **{name: _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
     **{name: _logical(name) for name in ("logical_and", "logical_or", "logical_not")},
     "bitwise_and": _bitwise("logical_and"),
@@ -703,8 +818,8 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "mean": _mean,
     "amax": _extreme("max"),
     "amin": _extreme("min"),
-    "max": _extreme("max"),
-    "min": _extreme("min"),
+    "max": _extreme("max", nan=True),
+    "min": _extreme("min", nan=True),
     "max.dim": _extreme_along("max"),
     "min.dim": _extreme_along("min"),
     "argmax": _arg_extreme("argmax"),
@@ -713,6 +828,8 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "all": _quantified("min"),
     "var": _var,
     "std": _std,
+    "var_mean": _with_mean(_var),
+    "std_mean": _with_mean(_std),
     "native_layer_norm": _layer_norm,
     "_softmax": _softmax,
     "_log_softmax": _log_softmax,

@@ -71,7 +71,7 @@ def _reduction(
     name: str, function: Callable[..., Tensor], adjoint: Callable[..., tuple[Value]], linear: Literal["", "inputs"] = ""
 ) -> None:
     ARRAYS[name] = Kind(
-        meaning="(x), axes: tuple; these axes are dropped from the shape",
+        meaning="(x), axes: tuple; these axes are dropped from the shape; of max and min, nan: how NaN shares a gradient",
         adjoint=adjoint,
         call=_over(function),
         form="reduction",
@@ -92,9 +92,13 @@ def _sum(b: Builder, op: Op, g: Value) -> tuple[Value]:
 
 
 def _extreme(b: Builder, op: Op, g: Value) -> tuple[Value]:
-    """Divided equally among the largest."""
+    """Divided equally among the largest; where these are NaN, that is among all of those or, as in `amax`, NaN for every entry."""
     (x,) = op.values
-    hit = b.emit("cast", b.emit("eq", x, b.emit("reshape", op.output, shape=_kept(op))), dtype=x.dtype)
+    y = b.emit("reshape", op.output, shape=_kept(op))
+    equal = b.emit("eq", x, y)
+    if "nan" in op.attributes:
+        equal = b.emit("logical_or", equal, b.emit("logical_and", b.emit("ne", x, x), b.emit("ne", y, y)))
+    hit = b.emit("cast", equal, dtype=x.dtype)
     share = b.emit("div", g, b.emit("sum", hit, axes=op.attributes["axes"]))
     return (b.emit("mul", hit, b.emit("reshape", share, shape=_kept(op))),)
 

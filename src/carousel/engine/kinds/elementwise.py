@@ -110,7 +110,7 @@ _add("floor", 1, native=lambda v, x: v.call("floor", x), whole=lambda v, x: x)
 _add(
     "relu",
     1,
-    lambda b, g, y, x: (b.emit("where", b.emit("gt", y, 0.0), g, 0.0),),
+    lambda b, g, y, x: (b.emit("where", b.emit("le", y, 0.0), 0.0, g),),
     native=lambda v, x: v.select(v.compare("olt", x, v.constant(0.0)), v.constant(0.0), x),  # NaN stays NaN
     whole=lambda v, x: v.call("smax", x, v.constant(0)),
 )
@@ -152,7 +152,7 @@ _function("erf", _slope(lambda b, y, x: b.emit("mul", b.emit("exp", b.emit("neg"
 
 def _pow(b: Builder, g: Value, y: Value, x: Value | float, p: Value | float) -> tuple[Value | None, Value | None]:
     dx = dp = None
-    if isinstance(x, Value):
+    if isinstance(x, Value) and p != 0:
         lower = b.emit("pow", x, b.emit("sub", p, 1.0) if isinstance(p, Value) else p - 1)
         slope = b.emit("mul", lower, p)
         if isinstance(p, Value):
@@ -209,13 +209,13 @@ _add(
 _add("div", 2, _div, call=operator.truediv, linear="dividend", native=lambda v, a, b: v.div(a, b))
 
 
-def _extreme(inside: str, strictly: str) -> Rule:
+def _extreme(inside: str, outside: str) -> Rule:
     def rule(b: Builder, g: Value, y: Value, x: Value | float, z: Value | float) -> tuple[Value | None, Value | None]:
         if isinstance(x, Value) and isinstance(z, Value):
             half = b.emit("mul", g, 0.5)
             tied = b.emit("eq", x, z)
             sides = ((x, z), (z, x))
-            dx, dz = (b.emit("where", tied, half, b.emit("where", b.emit(strictly, one, other), g, 0.0)) for one, other in sides)
+            dx, dz = (b.emit("where", tied, half, b.emit("where", b.emit(outside, one, other), 0.0, g)) for one, other in sides)
             return dx, dz
         if isinstance(x, Value):
             return b.emit("where", b.emit(inside, x, z), g, 0.0), None
@@ -236,7 +236,7 @@ def _larger(of_two: Callable[..., Tensor], clamp: Callable[..., Tensor]) -> Call
 _add(
     "maximum",
     2,
-    _extreme("ge", "gt"),
+    _extreme("ge", "lt"),
     call=_larger(torch.maximum, torch.clamp_min),
     native=lambda v, a, b: v.call("maximum", a, b),
     whole=lambda v, a, b: v.call("smax", a, b),
@@ -244,7 +244,7 @@ _add(
 _add(
     "minimum",
     2,
-    _extreme("le", "lt"),
+    _extreme("le", "gt"),
     call=_larger(torch.minimum, torch.clamp_max),
     native=lambda v, a, b: v.call("minimum", a, b),
     whole=lambda v, a, b: v.call("smin", a, b),
