@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "export": WORK,
     "recipes": WORK,
     "report": {*WORK, "recipes"},
-    "bench": {"batch", *CELLS, "loop", "learn"},
+    "bench": WORK - {"jobs"},
     "cli": {*WORK, "export", "recipes", "report", "bench"},
     "__main__": {"cli"},
     "__init__": {*WORK, "export", "recipes", "report"},  # their names, for type checkers only

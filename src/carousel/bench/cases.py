@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,22 @@ from torch.nn import functional as F
 from carousel.batch import Batch
 from carousel.bench import processes
 from carousel.cell import Cell
-from carousel.cells import GRU, LSTM, LSTM1997, NTM
-from carousel.learn import BPTT, GravesRMSprop, OnlineStep, Truncated1997, half_squared_error, objective, side_by_side
+from carousel.cells import GRU, LSTM, LSTM1997, NTM, Embedding
+from carousel.data.classification import Classification
+from carousel.data.forecast import ForecastLoss
+from carousel.learn import (
+    BPTT,
+    GravesRMSprop,
+    OnlineStep,
+    Truncated1997,
+    half_squared_error,
+    objective,
+    optimizer_by_name,
+    side_by_side,
+)
 from carousel.loop import Stepper, scan
+from carousel.models import build
+from carousel.network import StepLoss
 
 Shape = tuple[int, int, int, int]
 """T steps, B sequences, input length I, H units."""
@@ -243,6 +256,85 @@ def ntm_update(shape: Shape) -> list[Contender]:
     return [timed("carousel", updated(cell, ours), B), timed("eager", updated(twin, theirs), B)]
 
 
+class PlainLSTM(nn.Module):
+    """The networks of the jobs as one writes them with torch.nn: an embedding for symbols, nn.LSTM and a linear readout."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        parts = list(cell.modules())
+        self.E: Tensor | None = next((nn.Parameter(part.E.detach().clone()) for part in parts if isinstance(part, Embedding)), None)
+        self.lstm = next(torch_twin(part, nn.LSTM) for part in parts if isinstance(part, LSTM))
+        self.readout = next(deepcopy(part) for part in parts if isinstance(part, nn.Linear))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.readout(self.lstm(x if self.E is None else F.embedding(x, self.E))[0])
+        return y
+
+
+def update(job: Job, shape: Shape) -> list[Contender]:
+    """Whole updates of a job's network: loss, gradient and Adam's step. Beside it the same with the loss after the loop instead of
+    in the step, and the model as written with torch.nn and torch.optim."""
+    cell, batch, loss, plain_loss = job(shape)
+    apart, plain = deepcopy(cell), PlainLSTM(cell)
+
+    def ours(cell: Cell, loss: StepLoss) -> Callable[[], tuple[Tensor, ...]]:
+        learner, optimizer = BPTT(), optimizer_by_name("adam", cell.parameters(), 1e-3)
+        return lambda: (learner.train_on(cell, batch, loss, optimizer)[0],)
+
+    optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
+
+    def theirs() -> tuple[Tensor, ...]:
+        optimizer.zero_grad()
+        value = plain_loss(plain(batch.inputs), batch.targets)
+        value.backward()
+        optimizer.step()
+        return (value.detach(),)
+
+    return [
+        timed("carousel", ours(cell, loss)),
+        timed("torch.nn", theirs),
+        timed("loss after the loop", ours(apart, lambda y, target: loss(y, target))),  # a closure is not made part of the step
+    ]
+
+
+Job = Callable[[Shape], tuple[Cell, Batch, StepLoss, Callable[[Tensor, Tensor], Tensor]]]
+"""(network, batch, loss of a step, the same loss of all outputs and targets at once) of a job."""
+
+
+def _batch(inputs: Tensor, targets: Tensor, counts_from: int = 0) -> Batch:
+    T, B = inputs.shape[:2]
+    return Batch(inputs, targets, (torch.arange(T) >= counts_from)[:, None].expand(T, B), torch.full((B,), T))
+
+
+def forecast_job(shape: Shape, horizon: int = 12) -> Any:
+    """Forecasts of 12 steps, of which those in the second half of a window count, as `carousel train forecast` has them."""
+    T, B, I, H = shape
+    batch = _batch(random_input(shape), torch.randn(T, B, horizon), T // 2)
+    half = T - T // 2
+    return (
+        build("lstm", I, horizon, hidden=H),
+        batch,
+        ForecastLoss((0.5,)),
+        lambda y, target: half * F.mse_loss(y[-half:], target[-half:]),
+    )
+
+
+def classify_job(shape: Shape, labels: int = 10) -> Any:
+    """The mean of the logits at all steps, as `carousel train classify` has them."""
+    T, B, I, H = shape
+    batch = _batch(random_input(shape), torch.randint(labels, (B,)).expand(T, B), T - 1)
+    cell = build("lstm", I, labels, hidden=H, answer="mean")
+    return cell, batch, Classification.loss, lambda y, target: F.cross_entropy(y.mean(0), target[-1])
+
+
+def symbols_job(symbols: int, labels: int, shape: Shape) -> Any:
+    """A label for each symbol, as `carousel train tag` and `carousel train language` have them."""
+    T, B, I, H = shape
+    batch = _batch(torch.randint(symbols, (T, B)), torch.randint(labels, (T, B)))
+    cell = build("lstm", I, labels, hidden=H, symbols=symbols)
+    return cell, batch, Classification.loss, lambda y, target: T * F.cross_entropy(y.flatten(0, 1), target.flatten())
+
+
 def stepping(shape: Shape) -> list[Contender]:
     """One step after the other, each call's result in the caller's hands; a call here makes T steps."""
     x, cell = random_input(shape), LSTM(*shape[2:])
@@ -409,6 +501,10 @@ CASES: list[Case] = [
     Case("ntm", (22, 32, 9, 100), ntm_training, "faster", 16),
     Case("ntm-update", (22, 1, 9, 100), ntm_update, "seconds", 1 / 1200),
     Case("ntm-update", (22, 32, 9, 100), ntm_update, "seconds", 1 / 4000),
+    Case("update-forecast", (132, 32, 1, 32), partial(update, forecast_job), "of its time", 1),
+    Case("update-classify", (45, 32, 40, 64), partial(update, classify_job), "of its time", 1),
+    Case("update-tag", (25, 32, 64, 64), partial(update, partial(symbols_job, 5000, 9)), "of its time", 1),
+    Case("update-language", (128, 32, 64, 64), partial(update, partial(symbols_job, 65, 65)), "of its time", 1),
     Case("stepper", (1000, 1, 64, 64), stepping, "seconds", 8e-6),
     Case("online", (10_000, 1, 2, 8), online, "seconds", 0.5e-6),
     Case("online", (10_000, 16, 2, 8), online, "seconds", 0.1e-6),
