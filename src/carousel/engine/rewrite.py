@@ -6,11 +6,11 @@ from dataclasses import replace
 from itertools import groupby
 
 from carousel.engine.build import Builder
-from carousel.engine.ir import Graph, Input, Op, Value
+from carousel.engine.ir import SHARED, Graph, Input, Op, Value
 
 
 def rewritten(graph: Graph) -> Graph:
-    """The graph with products of concatenations split, products with a single number plain, and states last in sums."""
+    """The graph with products split (with concatenations), looked up (rows of small tables) or plain (numbers), and states last."""
     depends = _state_dependence(graph)
     builder = Builder()
     builder.constants, builder.stopped = dict(graph.constants), set()
@@ -26,6 +26,13 @@ def rewritten(graph: Graph) -> Graph:
         builder.line = op.line
         if op.output in graph.stopped:
             new[op.output] = builder.detach(new.get(op.values[0], op.values[0]))
+            continue
+        found = _looked_up(op, producers, graph)
+        if found is not None:  # W E[i] is row i of E W^T, which is made once a call
+            columns = builder.emit("permute", translated(op.values[0]), axes=(1, 0))
+            products = builder.emit("matmul", translated(found[0]), columns)
+            row = builder.emit("index_select", products, translated(found[1]), axis=0)
+            new[op.output] = builder.emit("reshape", row, shape=op.output.shape)
             continue
         parts = _split_product(op, producers, depends) or _states_last(op, producers, depends)
         given = tuple(translated(item) for item in op.inputs)
@@ -63,6 +70,24 @@ def _state_dependence(graph: Graph) -> dict[Value, frozenset[Value]]:
         if further == through:
             return depends
         through = further
+
+
+LOOKED_UP = 256
+"""The most rows of a table whose products with a matrix are all made once a call: symbols or bytes, not words."""
+
+
+def _looked_up(op: Op, producers: dict[Value, Op], graph: Graph) -> tuple[Value, Value] | None:
+    """(E, i) of W E[i], where W and E are the same for all rows and steps."""
+    if op.kind != "matvec" or op.attributes["transposed"] or graph.lead[op.values[0]] != SHARED:
+        return None
+    below = producers.get(op.values[1])
+    while below is not None and below.kind == "reshape":
+        below = producers.get(below.values[0])
+    if below is None or below.kind != "index_select" or below.attributes["axis"] != 0:
+        return None
+    table, index = below.values
+    fits = len(table.shape) == 2 and table.shape[0] <= LOOKED_UP and index.shape == (1,)
+    return (table, index) if fits and graph.lead[table] == SHARED and graph.lead[index] != SHARED else None
 
 
 def _split_product(op: Op, producers: dict[Value, Op], depends: dict[Value, frozenset[Value]]) -> list[Value] | None:
