@@ -7,12 +7,15 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from carousel import jobs
 from carousel.cli import main
 from carousel.errors import InputError
+from carousel.jobs import classify
 from carousel.jobs.run import Run
+from sounds import sine, wav
 
 Capture = pytest.CaptureFixture[str]
 SHORT = ["--sequences", "960", "--evaluate-every", "480", "--hidden", "8", "--rate", "0.02", "--baseline", "none"]
@@ -147,3 +150,89 @@ def test_kinds_that_are_not_read(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"@relation\n" * 5)
     with pytest.raises(InputError, match=r"is not read; save a series as a table \(\.csv\)"):
         jobs.of_file(tmp_path / name)
+
+
+def with_odd_ones(form: str) -> tuple[str, list[str]]:
+    """A file of a form with odd sequences among the others, and what is said of each of them."""
+    lines = lines_of(form).splitlines()
+    match form:
+        case "tsv":
+            odd = {0: "0", 5: "1\t2\tx", 9: "\t1\t2", 12: "1\tinf"}
+            told = ["line 1: expected a label and then numbers", "line 6: step 2", "line 13: step 1", "line 10: expected one label"]
+        case "jsonl":
+            bad = (
+                '{"values": []}',
+                "{",
+                "[]",
+                '{"values": [[1, 2]], "label": 1}',
+                '{"values": [1]}',
+                '{"values": [1], "label": [1]}',
+            )
+            odd = {0: bad[0], 3: bad[1], 4: bad[2], 8: bad[3], 9: bad[4], 30: bad[5]}
+            told = ["line 1: expected a text", "line 4: not JSON", "line 5: expected a JSON object", "line 9: expected 1 numbers"]
+            told += ["line 10: expected one label, found no label", "line 31: expected one label, found a label for each step"]
+        case "ts":
+            odd = {4: "(0,1),(0,?):1", 6: "1,2:1", 7: "(1,2),(0,1):1", 9: "(1,2):2"}
+            told = ["line 5: step 2", "line 7: channel 1", "line 8: step 2: its time", "line 10: the label '2' is none of those"]
+        case _:
+            odd = {1: "cat", 4: "a _ "}
+            told = ["line 2: expected 3 columns", "line 5: expected 3 columns"]
+    return "\n".join(odd.get(n, line) for n, line in enumerate(lines)) + "\n", told
+
+
+@pytest.mark.parametrize("form", ["tsv", "jsonl", "ts", "conll"])
+def test_odd_sequences_are_skipped_with_a_line_each(form: str, tmp_path: Path, capsys: Capture) -> None:
+    content, odd = with_odd_ones(form)
+    file, run = tmp_path / f"odd.{form}", tmp_path / "run"
+    file.write_text(content)
+    short = [*SHORT[4:], "--sequences", "32", "--evaluate-every", "32"]
+    assert main(["train", str(file), *short, "--out", str(run)]) == 2
+    assert odd[0] in capsys.readouterr().err
+    assert main(["train", str(file), *short, "--skip", "--out", str(run)]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped: ")]
+    assert len(told) == len(odd)
+    for line, reason in zip(told, odd, strict=True):
+        assert line.startswith(f"skipped: {file}: {reason}")
+    assert sum(Run.of(run).result["counts"].values()) == 40 - len(odd)
+    assert main(["evaluate", str(run), str(file)]) == 0
+    assert main(["predict", str(run), str(file)]) == 0
+    answers = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith('{"name"') for line in answers) == 40 - sum("expected one label" not in reason for reason in odd)
+
+
+def test_recordings_and_images_that_are_odd_are_skipped(tmp_path: Path, capsys: Capture) -> None:
+    for n in range(12):
+        path = tmp_path / "sounds" / "ab"[n % 2] / f"{n:02}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wav(sine(500, 0.02)) if n else b"RIFF")
+    (tmp_path / "sounds" / "a" / "fast.wav").write_bytes(wav(sine(500, 0.02), rate=16000))
+    (tmp_path / "sounds" / "beside.wav").write_bytes(wav(sine(500, 0.02)))
+    images = np.zeros((9, 2, 2), ">f4")
+    images[3, 1, 0] = np.nan
+    (tmp_path / "images-idx3").write_bytes(b"\0\0\x0d\3" + np.array(images.shape, ">u4").tobytes() + images.tobytes())
+    (tmp_path / "labels-idx1").write_bytes(b"\0\0\x08\1" + np.array([9], ">u4").tobytes() + bytes(range(9)))
+    for file, left, reasons in (
+        (
+            tmp_path / "sounds",
+            11,
+            ["a/00.wav: not a wav file", "a/fast.wav: expected a sample rate", "beside.wav: expected one label"],
+        ),
+        (tmp_path / "images-idx3", 8, ["image 4: step 2, channel 1: expected a finite number, got nan"]),
+    ):
+        with pytest.raises(InputError, match=reasons[0]):
+            classify.read(file, classify.Settings(file))
+        sequences = classify.read(file, classify.Settings(file, skip=True))
+        assert len(sequences) == len(sequences.labels) == len(sequences.names) == left
+        told = capsys.readouterr().err.splitlines()
+        assert len(told) == len(reasons)
+        for line, reason in zip(told, reasons, strict=True):
+            assert line.startswith(f"skipped: {file}: {reason}")
+        assert not {name.split(":")[0] for name in reasons} & set(sequences.names)
+
+
+def test_a_file_that_is_mostly_odd_is_refused_with_the_reasons(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a.jsonl").write_text('{"values": [[1, 2]], "label": 1}\n' + '{"values": [1], "label": 1}\n' * 3)
+    assert main(["train", str(tmp_path / "a.jsonl"), "--skip", "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in told] == ["skipped"] * 3 + ["carousel"]
+    assert "3 sequences would be skipped, 1 read; see what is wrong with the file" in told[-1]

@@ -119,7 +119,12 @@ def test_every_label_gives_its_share():
     assert held_back(labels, 0.2, 1, "")[1] != held
     few = ["a", "a", "b", "b", "c", "c"]
     assert len({few[n] for n in held_back(few, 0.34, 0, "")[0]}) == 3
-    assert len(held_back([["x"], ["y", "z"]], 0.5, 0, "")[1]) == 1
+    assert len(held_back([["x", "y"], ["y", "x"]], 0.5, 0, "")[1]) == 1
+    steps = [["x"], ["x", "y"]] * 20 + [["x", f"rare {n}"] for n in range(10)]
+    for seed in range(5):
+        kept, held = held_back(steps, 0.5, seed, "")
+        assert 10 < len(held) <= 25
+        assert {label for n in kept for label in steps[n]} == {label for one in steps for label in one}
 
 
 @pytest.mark.parametrize(

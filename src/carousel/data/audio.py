@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from carousel.data.files import read_bytes, shortened
-from carousel.data.sequences import Sequences
+from carousel.data.sequences import Sequences, may_be_skipped
 from carousel.errors import InputError
 
 FLOOR = 1e-10
@@ -59,7 +59,9 @@ class LogMel:
             )
 
 
-def read_recordings(path: Path | str, how: LogMel, *, label_pattern: str | None = None) -> Sequences:
+def read_recordings(
+    path: Path | str, how: LogMel, *, label_pattern: str | None = None, skipped: list[str] | None = None
+) -> Sequences:
     """The recordings of a folder (its sub-folders included) or a tar file, in the order of their names; or of one wav file.
 
     Args:
@@ -67,6 +69,7 @@ def read_recordings(path: Path | str, how: LogMel, *, label_pattern: str | None 
         how:            the features.
         label_pattern:  a regular expression; what its first group matches in a file's name is the label.
                         None: the label is the name of the sub-folder; there is none beside it.
+        skipped:        gets the reason for each recording that is left out; None: one that cannot be read is refused.
 
     Raises:
         InputError: a file that cannot be read or is no wav file, sample rates that differ, a name
@@ -78,14 +81,18 @@ def read_recordings(path: Path | str, how: LogMel, *, label_pattern: str | None 
     for written, content in sorted(_files(Path(path))):
         name = "".join(letter if letter.isprintable() else "?" for letter in written)
         place = f"{path}: {name}"
-        samples, own = read_wav(content, place)
-        if rate is None:
-            rate, first = own, name
-        if own != rate:
-            raise InputError(f"{place}: expected a sample rate of {rate} Hz, as {first} has, got {own} Hz; resample one of them")
-        items.append(log_mel(samples, rate, how, place))
-        labels.append(_label(name, pattern, place))
-        names.append(name)
+        with may_be_skipped(skipped):
+            samples, own = read_wav(content, place)
+            if own != (rate or own):
+                raise InputError(
+                    f"{place}: expected a sample rate of {rate} Hz, as {first} has, got {own} Hz; resample one of them"
+                )
+            label, item = _label(name, pattern, place), log_mel(samples, own, how, place)
+            if rate is None:
+                rate, first = own, name
+            items.append(item)
+            labels.append(label)
+            names.append(name)
     if not items:
         raise InputError(f"{path}: no wav files there")
     return Sequences(str(path), "numbers", items, labels, names, rate)

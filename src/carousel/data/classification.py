@@ -134,7 +134,7 @@ def scores(counts: NDArray[np.int64]) -> dict[str, float]:
 def held_back(labels: Sequence[Any], share: float, seed: int, what: str) -> tuple[list[int], list[int]]:
     """(kept, held) numbers of the sequences, `share` of them held, of each label about its share.
 
-    One sequence of each label is kept whatever the share. Labels of steps count as one.
+    One sequence of each label is kept whatever the share; of labels of steps, those sequences that have one that would not be kept.
 
     Raises:
         InputError: a share that is none, or by which nothing is held or kept; it names the option `what`.
@@ -148,6 +148,12 @@ def held_back(labels: Sequence[Any], share: float, seed: int, what: str) -> tupl
     # Along this order every label comes as evenly as it can; the last of each stays.
     order = [((at + generator.random()) / len(group), n) for group in groups.values() for at, n in enumerate(group[:-1])]
     held = sorted(n for _, n in sorted(order)[: round(share * len(labels))])
+    if any(isinstance(label, list) for label in labels):
+        seen = {label for n in set(range(len(labels))) - set(held) for label in labels[n]}
+        for n in held.copy():
+            if not seen.issuperset(labels[n]):
+                seen.update(labels[n])
+                held.remove(n)
     if not held:
         raise InputError(
             f"{what}: a share of {share:g} of {len(labels)} sequences holds none back; give more sequences or a larger share"

@@ -14,10 +14,11 @@ not read either.
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from pathlib import Path
 
 from carousel.data.files import lines_of, read_bytes, shortened
-from carousel.data.sequences import Sequences
+from carousel.data.sequences import Sequences, may_be_skipped
 from carousel.errors import InputError
 
 NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -26,7 +27,14 @@ NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps
 _REMARK = re.compile(r"#\s?(id\s|begin\s|end\s|[\w.]+\s=)")
 
 
-def read_conll(path: Path | str, *, key: str | None = None, label_key: str | None = None, with_labels: bool = True) -> Sequences:
+def read_conll(
+    path: Path | str,
+    *,
+    key: str | None = None,
+    label_key: str | None = None,
+    with_labels: bool = True,
+    skipped: list[str] | None = None,
+) -> Sequences:
     """The sentences of a file, plain or gzip, named by the lines that they begin at; without labels where it has one column.
 
     Args:
@@ -34,6 +42,7 @@ def read_conll(path: Path | str, *, key: str | None = None, label_key: str | Non
         key:          the column of the word, by its number from 1 on or, of a .conllu file, its name.
         label_key:    the column of the label, likewise.
         with_labels:  whether labels are looked at.
+        skipped:      gets the reason for each sentence that is left out; None: one that cannot be read is refused.
 
     Raises:
         InputError: a file that cannot be read, a line that does not fit; with the line.
@@ -46,31 +55,30 @@ def read_conll(path: Path | str, *, key: str | None = None, label_key: str | Non
     word = label = _column("--key", key, "2" if universal else "1", width, universal)
     if with_labels:
         label = _column("--label-key", label_key, "4" if universal else str(width), width, universal)
-    items: list[list[str]] = []
-    labels: list[list[str]] = []
-    names: list[str] = []
-    within = False
-    for number, line in rows:
-        if not line.strip() or line.startswith("-DOCSTART-"):
-            within = False
+    items, labels, names = [], [], []
+    for blank, lines in groupby(rows, lambda row: not row[1].strip() or row[1].startswith("-DOCSTART-")):
+        if blank:
             continue
-        cells = separator.split(line.strip(" "))
-        if line.startswith("#") and (universal or len(cells) != width or _REMARK.match(line)):
-            continue
-        place = f"{path}: line {number}"
-        if len(cells) != width:
-            raise InputError(f"{place}: expected {width} columns, as in the first line, got {len(cells)}: {shortened(line)}")
-        if universal and not cells[0].isdecimal():
-            continue
-        if not cells[word].strip() or not cells[label].strip():
-            raise InputError(f"{place}: expected a word and its label, got {shortened(line)}")
-        if not within:
-            items.append([])
-            labels.append([])
-            names.append(f"line {number}")
-            within = True
-        items[-1].append(cells[word])
-        labels[-1].append(cells[label].strip())
+        with may_be_skipped(skipped):
+            found = []
+            for number, line in lines:
+                cells = separator.split(line.strip(" "))
+                if line.startswith("#") and (universal or len(cells) != width or _REMARK.match(line)):
+                    continue
+                place = f"{path}: line {number}"
+                if len(cells) != width:
+                    raise InputError(
+                        f"{place}: expected {width} columns, as in the first line, got {len(cells)}: {shortened(line)}"
+                    )
+                if universal and not cells[0].isdecimal():
+                    continue
+                if not cells[word].strip() or not cells[label].strip():
+                    raise InputError(f"{place}: expected a word and its label, got {shortened(line)}")
+                found.append((number, cells[word], cells[label].strip()))
+            if found:
+                items.append([cell for _, cell, _ in found])
+                labels.append([cell for _, _, cell in found])
+                names.append(f"line {found[0][0]}")
     if not items:
         raise InputError(f"{path}: no words there: expected a word and its label a line")
     return Sequences(str(path), "words", items, list(labels) if word != label else [None] * len(items), names)

@@ -15,19 +15,22 @@ from pathlib import Path
 import numpy as np
 
 from carousel.data.files import read_bytes
-from carousel.data.sequences import Sequences, checked
+from carousel.data.sequences import Sequences, checked, may_be_skipped
 from carousel.errors import InputError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_images(path: Path | str, *, labels: Path | str | None = None, by: str = "rows") -> Sequences:
+def read_images(
+    path: Path | str, *, labels: Path | str | None = None, by: str = "rows", skipped: list[str] | None = None
+) -> Sequences:
     """The images of an idx file, plain or gzip, named by their numbers from 1 on.
 
     Args:
-        path:    (n, rows, columns), or (n, steps) for sequences of one number a step.
-        labels:  the file of labels (n,), whole numbers; None: the one of the usual name, if it is there.
-        by:      what a step is: "rows" (a vector of a row's pixels) or "pixels" (one number).
+        path:     (n, rows, columns), or (n, steps) for sequences of one number a step.
+        labels:   the file of labels (n,), whole numbers; None: the one of the usual name, if it is there.
+        by:       what a step is: "rows" (a vector of a row's pixels) or "pixels" (one number).
+        skipped:  gets the reason for each image that is left out; None: one with a number that is not finite is refused.
 
     Raises:
         InputError: a file that cannot be read or is no idx file, labels that do not fit.
@@ -37,9 +40,15 @@ def read_images(path: Path | str, *, labels: Path | str | None = None, by: str =
         raise InputError(f"{path}: expected images (n, rows, columns), got an array of shape {images.shape}")
     n = len(images)
     steps = math.prod(images.shape[1:]) if by == "pixels" or images.ndim == 2 else images.shape[1]
-    flat = checked(images.reshape(n, -1), str(path)).reshape(n, steps, -1)
     found = _labels(path, labels, n)
-    return Sequences(str(path), "numbers", list(flat), found, [f"image {number}" for number in range(1, n + 1)])
+    items, kept = [], []
+    for at, image in enumerate(images.reshape(n, steps, -1)):
+        with may_be_skipped(skipped):
+            items.append(checked(image, f"{path}: image {at + 1}"))
+            kept.append(at)
+    if not items:
+        raise InputError(f"{path}: no image in which all numbers are finite")
+    return Sequences(str(path), "numbers", items, [found[at] for at in kept], [f"image {at + 1}" for at in kept])
 
 
 def read_idx(path: Path | str) -> np.ndarray:

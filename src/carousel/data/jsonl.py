@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from carousel.data.files import lines_of, read_bytes, shortened
-from carousel.data.sequences import Kind, Sequences, as_numbers
+from carousel.data.sequences import Kind, Sequences, as_numbers, may_be_skipped
 from carousel.errors import InputError
 
 INPUT_KEYS = ("text", "words", "tokens", "values", "sequence", "input")
@@ -29,7 +28,13 @@ LABEL_KEYS = ("label", "labels", "tags")
 
 
 def read_jsonl(
-    path: Path | str, *, key: str | None = None, label_key: str | None = None, by: str = "words", with_labels: bool = True
+    path: Path | str,
+    *,
+    key: str | None = None,
+    label_key: str | None = None,
+    by: str = "words",
+    with_labels: bool = True,
+    skipped: list[str] | None = None,
 ) -> Sequences:
     """The sequences of a file of JSON lines, or of one JSON array, plain or gzip, named by their lines or entries.
 
@@ -39,6 +44,7 @@ def read_jsonl(
         label_key:    of the label; None: the first of LABEL_KEYS that the first object has.
         by:           what a step of a text is, "words" (in small letters; punctuation marks stand for themselves) or "bytes".
         with_labels:  whether labels are looked at.
+        skipped:      gets the reason for each object that is left out; None: one that cannot be read is refused.
 
     Raises:
         InputError: a file that cannot be read, a line that does not fit; with the line.
@@ -47,40 +53,38 @@ def read_jsonl(
     items: list[Any] = []
     labels: list[Any] = []
     names = []
-    for name, record in _records(path):
+    content = read_bytes(path)
+    array = content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    lines = ((number, line) for number, line in lines_of(content, path) if line.strip())
+    entries = enumerate(_parsed("\n".join(line for _, line in lines), str(path)), start=1) if array else lines
+    for number, entry in entries:
+        name = f"{'entry' if array else 'line'} {number}"
         place = f"{path}: {name}"
-        if not isinstance(record, dict):
-            raise InputError(f"{place}: expected a JSON object as {{...}}, got {shortened(record)}")
-        if not items:
-            key = key or _first(INPUT_KEYS, record)
-            label_key = label_key or _first(LABEL_KEYS, record) or "label"
-        if key is None or key not in record:
-            wanted = repr(key) if key else f"one of {', '.join(INPUT_KEYS)}"
-            raise InputError(f"{place}: no sequence: expected the key {wanted}, got {_listed(record)}")
-        found, item = step_sequence(record[key], by, place)
-        if kind not in (None, found):
-            raise InputError(f"{place}: expected a sequence of {kind}, as above, got one of {found}")
-        if kind == "numbers" and item.shape[1] != items[0].shape[1]:
-            raise InputError(f"{place}: expected {items[0].shape[1]} numbers a step, as above, got {item.shape[1]}")
-        label = None if not with_labels or record.get(label_key) is None else _label(record[label_key], place)
-        if isinstance(label, list) and len(label) != len(item):
-            raise InputError(f"{place}: expected a label for each of the {len(item)} steps, got {len(label)}")
-        kind = found
-        items.append(item)
-        labels.append(label)
-        names.append(name)
+        with may_be_skipped(skipped):
+            record = entry if array else _parsed(entry, place)
+            if not isinstance(record, dict):
+                raise InputError(f"{place}: expected a JSON object as {{...}}, got {shortened(record)}")
+            if not items:
+                of_item = key or _first(INPUT_KEYS, record)
+                of_label = label_key or _first(LABEL_KEYS, record) or "label"
+            if of_item is None or of_item not in record:
+                wanted = repr(of_item) if of_item else f"one of {', '.join(INPUT_KEYS)}"
+                raise InputError(f"{place}: no sequence: expected the key {wanted}, got {_listed(record)}")
+            found, item = step_sequence(record[of_item], by, place)
+            if kind not in (None, found):
+                raise InputError(f"{place}: expected a sequence of {kind}, as above, got one of {found}")
+            if kind == "numbers" and item.shape[1] != items[0].shape[1]:
+                raise InputError(f"{place}: expected {items[0].shape[1]} numbers a step, as above, got {item.shape[1]}")
+            label = None if not with_labels or record.get(of_label) is None else _label(record[of_label], place)
+            if isinstance(label, list) and len(label) != len(item):
+                raise InputError(f"{place}: expected a label for each of the {len(item)} steps, got {len(label)}")
+            kind = found
+            items.append(item)
+            labels.append(label)
+            names.append(name)
     if kind is None:
         raise InputError(f"{path}: expected one object or more, found none")
     return Sequences(str(path), kind, items, labels, names)
-
-
-def _records(path: Path | str) -> Iterator[tuple[str, Any]]:
-    """(name, what was found) of each entry, where the file is one array, or else of each line."""
-    content = read_bytes(path)
-    if content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-        text = "\n".join(line for _, line in lines_of(content, path))
-        return ((f"entry {number}", entry) for number, entry in enumerate(_parsed(text, str(path)), start=1))
-    return ((f"line {number}", _parsed(line, f"{path}: line {number}")) for number, line in lines_of(content, path) if line.strip())
 
 
 def _parsed(text: str, place: str) -> Any:

@@ -7,8 +7,8 @@ alone, is plain values that a run keeps, and makes of each sequence the tensor t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -58,6 +58,17 @@ class Sequences:
     def place(self, n: int) -> str:
         """Where sequence n is from, as a message begins."""
         return f"{self.source}: {self.names[n]}"
+
+
+@contextmanager
+def may_be_skipped(skipped: list[str] | None) -> Iterator[None]:
+    """One sequence of many is read within: where it is refused, the reason is added to `skipped`; None: it is raised."""
+    try:
+        yield
+    except InputError as error:
+        if skipped is None:
+            raise
+        skipped.append(str(error))
 
 
 def as_numbers(rows: Any, place: str) -> np.ndarray:

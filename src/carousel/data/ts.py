@@ -27,12 +27,16 @@ from pathlib import Path
 import numpy as np
 
 from carousel.data.files import lines_of, numbered_lines, read_bytes, shortened
-from carousel.data.sequences import Sequences, checked
+from carousel.data.sequences import Sequences, checked, may_be_skipped
 from carousel.errors import InputError
 
 
-def read_ts(path: Path | str) -> Sequences:
+def read_ts(path: Path | str, *, skipped: list[str] | None = None) -> Sequences:
     """The sequences of a .ts file, plain or gzip, named by their lines.
+
+    Args:
+        path:     the file.
+        skipped:  gets the reason for each line that is left out; None: one that cannot be read is refused.
 
     Raises:
         InputError: a file that cannot be read, a line that does not fit; with the line.
@@ -58,28 +62,35 @@ def read_ts(path: Path | str) -> Sequences:
         place = f"{path}: line {number}"
         if line.startswith("#"):
             continue
-        parts, label = _COLON.split(line) if stamped else line.split(":"), None
-        if labels is not None:
-            label = parts.pop().strip()
-            if labels and label not in labels:
-                raise InputError(f"{place}: the label {shortened(label)} is none of those after @classLabel: {', '.join(labels)}")
-        if not parts:
-            raise InputError(f"{place}: expected values, then a colon and the label, got {shortened(line)}")
-        if len(parts) != (channels or len(parts)):
-            raise InputError(
-                f"{place}: expected {channels} channels, separated by colons, and the label, got {len(parts)} channels"
-            )
-        channels = len(parts)
-        items.append(_stamped_steps(place, parts) if stamped else _steps(place, [part.split(",") for part in parts]))
-        found.append(label)
-        names.append(f"line {number}")
+        with may_be_skipped(skipped):
+            parts, label = _COLON.split(line) if stamped else line.split(":"), None
+            if labels is not None:
+                label = parts.pop().strip()
+                if labels and label not in labels:
+                    raise InputError(
+                        f"{place}: the label {shortened(label)} is none of those after @classLabel: {', '.join(labels)}"
+                    )
+            if not parts:
+                raise InputError(f"{place}: expected values, then a colon and the label, got {shortened(line)}")
+            if len(parts) != (channels or len(parts)):
+                raise InputError(
+                    f"{place}: expected {channels} channels, separated by colons, and the label, got {len(parts)} channels"
+                )
+            channels = len(parts)
+            items.append(_stamped_steps(place, parts) if stamped else _steps(place, [part.split(",") for part in parts]))
+            found.append(label)
+            names.append(f"line {number}")
     if not items:
         raise InputError(f"{path}: no sequences below @data")
     return Sequences(str(path), "numbers", items, found, names)
 
 
-def read_table(path: Path | str) -> Sequences:
+def read_table(path: Path | str, *, skipped: list[str] | None = None) -> Sequences:
     """The sequences of a table with a label first and then values a line, plain or gzip, named by their lines.
+
+    Args:
+        path:     the file.
+        skipped:  as for `read_ts`.
 
     Raises:
         InputError: a file that cannot be read, a line that does not fit; with the line.
@@ -89,14 +100,15 @@ def read_table(path: Path | str) -> Sequences:
         if not line.strip():
             continue
         place = f"{path}: line {number}"
-        label, *values = line.split("\t")
-        while values and values[-1].strip().lower() in ("", "nan"):
-            values.pop()
-        if not values:
-            raise InputError(f"{place}: expected a label and then numbers, separated by tabs, got {shortened(line)}")
-        items.append(_steps(place, [values]))
-        labels.append(_whole(label.strip()) or None)
-        names.append(f"line {number}")
+        with may_be_skipped(skipped):
+            label, *values = line.split("\t")
+            while values and values[-1].strip().lower() in ("", "nan"):
+                values.pop()
+            if not values:
+                raise InputError(f"{place}: expected a label and then numbers, separated by tabs, got {shortened(line)}")
+            items.append(_steps(place, [values]))
+            labels.append(_whole(label.strip()) or None)
+            names.append(f"line {number}")
     if not items:
         raise InputError(f"{path}: expected a label and then numbers in each line, found none")
     return Sequences(str(path), "numbers", items, labels, names)

@@ -105,7 +105,8 @@ def of_file(path: Path) -> str:
         )
     rows = [row for row in _beginning(path).splitlines() if row.strip()]
     if ending(path) == ".tsv":
-        return "classify" if _NUMBERS.fullmatch(rows[0].partition("\t")[2] if rows else "") else "forecast"
+        first = rows[0] if rows else ""
+        return "classify" if _NUMBERS.fullmatch(first.partition("\t")[2] or first) else "forecast"  # past the label
     # The first row may have the names of the columns.
     if len(rows) > 2 and all(map(_NUMBERS.fullmatch, rows[1:])):
         raise InputError(

@@ -7,6 +7,7 @@ The run folder is that of `carousel.train.fit`, with `prepared.json` and `result
 
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -169,22 +170,18 @@ def read(path: Path, settings: Settings, *, rate: int | None = None, with_labels
     from carousel.data.ts import read_table, read_ts
 
     kind = kind_of(path)
+    reader: Callable[..., Sequences]
     if kind == "recordings":
-        sequences = read_recordings(path, settings.log_mel(rate), label_pattern=settings.label_pattern)
+        reader = partial(read_recordings, how=settings.log_mel(rate), label_pattern=settings.label_pattern)
     elif kind == "images":
         labels = settings.labels if path == settings.file else None
-        sequences = read_images(path, labels=labels, by=settings.by or "rows")
+        reader = partial(read_images, labels=labels, by=settings.by or "rows")
     elif kind == "JSON lines":
-        sequences = read_jsonl(
-            path, key=settings.key, label_key=settings.label_key, by=settings.by or "words", with_labels=with_labels
-        )
+        by = settings.by or "words"
+        reader = partial(read_jsonl, key=settings.key, label_key=settings.label_key, by=by, with_labels=with_labels)
     else:
-        sequences = read_ts(path) if kind == ".ts" else read_table(path)
-    for n, label in enumerate(sequences.labels if with_labels else ()):
-        if not isinstance(label, str):
-            wrong = "no label" if label is None else "a label for each step, which `carousel train tag` learns"
-            raise InputError(f"{sequences.place(n)}: expected one label, found {wrong}")
-    return sequences
+        reader = read_ts if kind == ".ts" else read_table
+    return labelled.read_with_labels(path, settings, reader, each_step=False, with_labels=with_labels)
 
 
 def _parts(settings: Settings) -> labelled.Parts:

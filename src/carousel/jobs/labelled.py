@@ -8,6 +8,7 @@ that is held back. What is learned of the data (scaling, words, labels) is learn
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields
@@ -18,6 +19,7 @@ from carousel.errors import InputError
 from carousel.jobs import IDX, JSON, ending, run
 from carousel.jobs.settings import Section, Training, TrainSettings
 from carousel.plain import typed
+from carousel.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +43,8 @@ STEPS_AT_ONCE = 50_000
 class LabelledSettings(TrainSettings):
     """The settings of a training on labelled sequences."""
 
+    later = ("skip",)
+
     file: Path
     """The file to learn from."""
     _: KW_ONLY
@@ -50,6 +54,8 @@ class LabelledSettings(TrainSettings):
     """Share of FILE that is held back for the table, of each label, where no test file is given."""
     validation: float = 0.1
     """Share of what is left that training is watched on."""
+    skip: bool = False
+    """Leave out sequences that are empty, odd or without a label, with a line each, instead of refusing the file."""
     max_length: int | None = None
     """Steps of a sequence that are read, from its beginning. [default: all]"""
     key: Annotated[str | None, Texts] = None
@@ -131,6 +137,45 @@ def kind_of(path: Path) -> str:
         f"{path}: expected a folder or .tar of wav files, a .ts, .tsv, .jsonl, .json or idx file (with idx in its name), "
         "or .gz of one"
     )
+
+
+def read_with_labels(
+    path: Path, settings: LabelledSettings, read: "Callable[..., Sequences]", *, each_step: bool, with_labels: bool
+) -> "Sequences":
+    """What a reader gives of a file: all of it or, with `settings.skip`, what is as it must be.
+
+    Args:
+        path:         the file.
+        settings:     whether sequences may be skipped.
+        read:         the reader.
+        each_step:    whether a sequence must have a label for each step, or one.
+        with_labels:  whether it must have any.
+    """
+    from carousel.data.sequences import may_be_skipped
+
+    skipped: list[str] | None = [] if settings.skip else None
+    kept = []
+    try:
+        sequences = read(path, skipped=skipped)
+        for n, label in enumerate(sequences.labels):
+            with may_be_skipped(skipped):
+                if with_labels and not isinstance(label, list if each_step else str):
+                    raise InputError(f"{sequences.place(n)}: {_wrong_label(label, each_step)}")
+                kept.append(n)
+    finally:
+        for reason in skipped or ():
+            print(f"skipped: {printable(reason)}", file=sys.stderr)
+    if skipped and len(skipped) >= len(kept):
+        raise InputError(f"{path}: {len(skipped)} sequences would be skipped, {len(kept)} read; see what is wrong with the file")
+    return sequences if len(kept) == len(sequences) else sequences.pick(kept)
+
+
+def _wrong_label(label: Any, each_step: bool) -> str:
+    if each_step:
+        found = "no label" if label is None else f"one, {label!r}, which `carousel train classify` learns"
+        return f"expected a list of labels, one a step, found {found}"
+    found = "no label" if label is None else "a label for each step, which `carousel train tag` learns"
+    return f"expected one label, found {found}"
 
 
 def refuse_unread(settings: LabelledSettings, names: Iterable[str], why: str) -> None:

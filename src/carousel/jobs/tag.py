@@ -7,6 +7,7 @@ The run folder is that of `carousel.train.fit`, with `prepared.json` and `result
 
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,10 +110,6 @@ def _read(path: Path, settings: Settings, *, with_labels: bool = True) -> "Seque
 
     if path.is_dir() or ending(path) in (".csv", ".ts", ".tsv", ".tar", ".wav"):
         raise InputError(f"{path}: expected a file of JSON lines (.jsonl), a CoNLL file, or .gz of one, to tag")
-    read = read_jsonl if ending(path) in JSON else read_conll
-    sequences = read(path, key=settings.key, label_key=settings.label_key, with_labels=with_labels)
-    for n, labels in enumerate(sequences.labels if with_labels else ()):
-        if not isinstance(labels, list):
-            wrong = "no label" if labels is None else f"one, {labels!r}, which `carousel train classify` learns"
-            raise InputError(f"{sequences.place(n)}: expected a list of labels, one a step, found {wrong}")
-    return sequences
+    reader = read_jsonl if ending(path) in JSON else read_conll
+    read = partial(reader, key=settings.key, label_key=settings.label_key, with_labels=with_labels)
+    return labelled.read_with_labels(path, settings, read, each_step=True, with_labels=with_labels)
