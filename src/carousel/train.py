@@ -20,7 +20,7 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,6 +41,7 @@ from carousel.files import alone, beside, named, sweep, write_aside
 from carousel.learn import BPTT, Diverged, Learner, objective, optimizer_by_name
 from carousel.network import Network, as_network
 from carousel.plain import from_table
+from carousel.printable import printable
 from carousel.task import Task
 
 __all__ = ["Fit", "fit", "load_weights"]
@@ -105,6 +106,7 @@ def fit(
     settings: dict[str, Any] | None = None,
     files: dict[str, str] | None = None,
     progress: bool | str = True,
+    notes: Sequence[str] = (),
 ) -> Fit:
     """Train `network` on `task` and keep the weights that do best on the task's validation batch.
 
@@ -132,6 +134,7 @@ def fit(
         files:           path -> `carousel.files.digest` of what the task was made from, kept there too: a run does not resume on
                          other data. A setting that names one of these paths may name another of the same content.
         progress:        tell on the standard error how it goes; a text stands before what is told, where several train.
+        notes:           lines to be told first, once nothing is refused any more.
 
     Raises:
         InputError: a folder that is there already or cannot be resumed, an option that cannot be used, a damaged file
@@ -182,6 +185,8 @@ def fit(
             training.keep_in(Path(out), _as_read_back(config), resume, held)
         elif resume:
             raise InputError("fit: resume=True needs the run folder, out=...")
+        if progress:
+            print("".join(f"{printable(note)}\n" for note in notes), end="", file=sys.stderr)
         return training.run(validation, batch_size, sequences, decay, evaluate_every, patience, progress)
 
 

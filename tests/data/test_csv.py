@@ -135,9 +135,6 @@ def test_parts_of_a_series_join_again(csv):
         ("t,temp,wind\n1,2,3\n", "temps", None, "no column 'temps'; the columns are: 'temp', 't', 'wind'"),
         ("t,x\n1,2\n", "x", "day", "no column 'day'; the columns are: "),
         ("x\n1\n2,5\n", "x", None, "row 3 has 2 cells, the row of names 1; put a cell that holds a comma in quotes"),
-        ("day;load\n1;2\n", "load", None, "row 1 has its cells apart by semicolons; expected commas, and decimal points"),
-        ("day;load\n1;2,5\n", "load", None, "row 1 has its cells apart by semicolons; expected commas, and decimal points"),
-        ("day\tload\n1\t2\n", "load", None, "row 1 has its cells apart by tabs"),
         ("x\n1\ntwo\n3\n", "x", None, "row 3, column 'x': expected a number, got 'two'"),
         ("x\n1\n2\ninf\n", "x", None, "row 4, column 'x': expected a number, got 'inf'"),
         ("", "x", None, "the file is empty"),
@@ -169,6 +166,98 @@ def test_bad_input_is_one_line_with_the_place(csv, text, target, time, message):
     assert message in str(error.value)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("day;x\n1;2\n2;3\n", [2, 3]),
+        ("day;x\n1;2,5\n2;3\n", [2.5, 3]),
+        ("day\tx\n1\t2.5\n2\t3\n", [2.5, 3]),
+        ("day|x\n1|2.5\n2|3\n", [2.5, 3]),
+        ('day,x\n1,"2,5"\n2,3\n', [2.5, 3]),
+        ("day;x\n1;1.234,5\n2;-1.234.567,25\n", [1234.5, -1234567.25]),
+        ('day,x\n1,"1,234.5"\n2,"1,234,567"\n', [1234.5, 1234567]),
+        ('day,x\n1,"1,234"\n2,2.5\n', [1234, 2.5]),
+        ("day;x\n1;1,234\n2;2,5\n", [1.234, 2.5]),
+        ("day;x\n1;0,123\n2;0,456\n", [0.123, 0.456]),
+        ("day;x\n1;1,5e3\n2;-,5\n", [1500, -0.5]),
+        ('"the day, local";x\n1;1,5\n2;2,5\n', [1.5, 2.5]),
+        ("sep=;\nday;x\n1;1,5\n2;2,5\n", [1.5, 2.5]),
+        ("day;x\n1;1.5\n2;\n", [1.5, math.nan]),
+        ("day\tx\n1\t1,5\n2\tNA\n".encode("utf-16"), [1.5, math.nan]),
+    ],
+)
+def test_what_is_between_cells_and_before_decimals_is_seen(csv, text, values):
+    np.testing.assert_array_equal(
+        read_series(csv(text), "x", "day" if "the day" not in str(text) else "the day, local").values, values
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (
+            "day;x\n1;1,234\n2;2,345\n",
+            {},
+            "row 2, column 'x': '1,234' may have decimals or thousands; say what stands before decimals: ",
+        ),
+        ("day;x\n1;1,5\n2;2.345\n", {}, "row 3, column 'x': '2.345' may have decimals or thousands; say what"),
+        ("day;x\n1;1,5\n2;2.5\n", {}, "row 2, column 'x': '1,5' has a decimal comma, where '2.5' has a decimal point"),
+        ("day;x\n1;1,5\n2;2.5\n", {"decimal": ","}, "row 3, column 'x': expected a number, got '2.5'"),
+        ("day;x\n1;1,5\n2;2.5\n", {"decimal": "."}, "row 2, column 'x': expected a number, got '1,5'"),
+        ("day;x\n1;12,34,5\n", {"decimal": "."}, "row 2, column 'x': expected a number, got '12,34,5'"),
+        ("x;y,z\n1;2,5\n", {}, "its cells may be apart by ',' or ';'; say which: --delimiter ',' or --delimiter ';'"),
+        ("day;x\n1;2\n", {"delimiter": ";;"}, "delimiter ';;': expected one character, or tab"),
+        ("sep=;\nday;x\n1;a\n", {}, "row 3, column 'x': expected a number, got 'a'"),
+        ("day,x\n1,-\n", {}, "row 2, column 'x': expected a number, got '-'; --missing - takes it for a gap"),
+        ("day,x\n1,#N/A\n", {}, "row 2, column 'x': expected a number, got '#N/A'; --missing '#N/A' takes it for a gap"),
+        ("1,2\n3,4\n", {}, "row 1 looks like values ('1', '2'), not like names of columns; say which: --no-header"),
+        ("2020-01-01,x\n2020-01-02,4\n", {}, "row 1 looks like values ('2020-01-01', 'x')"),
+        ('"Feb 3, 2020",1.5\n"Feb 4, 2020",1\n', {}, "row 1 looks like values ('Feb 3, 2020', '1.5')"),
+        ("03/02/2020 14:00,shop\n03/02/2020 15:00,b\n", {}, "row 1 looks like values ('03/02/2020 14:00', 'shop')"),
+        ("-1.5e3,,\n3,4,5\n", {}, "row 1 looks like values ('-1.5e3', '', '')"),
+    ],
+)
+def test_what_may_be_read_in_two_ways_is_asked(csv, text, options, message):
+    with pytest.raises(InputError) as error:
+        series_of(read_table(csv(text), **{"numbers": ("x",), **options}), "x")
+    assert message in str(error.value)
+
+
+def test_the_answers_are_taken(csv):
+    def values(text, target="x", **options):
+        return series_of(read_table(csv(text), numbers=(target,), **options), target)[0].values.tolist()
+
+    assert values("day;x\n1;1,234\n2;2,345\n", decimal=",") == [1.234, 2.345]
+    assert values("day;x\n1;1,234\n2;2,345\n", decimal=".") == [1234, 2345]
+    assert values("day;x\n1;2.345\n2;1.234.567,5\n", decimal=",") == [2345, 1234567.5]
+    assert values("x;y,z\n1;2,5\n", delimiter=";") == [1]
+    assert values("x\ty;z\n1\t2;5\n", delimiter="tab") == [1]
+    assert values("1,2\n3,4\n", "2", header=False) == [2, 4]
+    assert values("1,2\n3,4\n", "2", header=True) == [4]
+    assert read_table(csv("1,2\n3,4\n"), header=False).place(0).endswith("row 1")
+    np.testing.assert_array_equal(
+        values("day,x\n1,-\n2,#N/A\n3,.\n4,-9999\n5,1\n", missing=("-", ".", "#N/A", "-9999"))[:4], [math.nan] * 4
+    )
+
+
+def test_names_that_are_no_values(csv):
+    for names in ("region,2001,2002", "year,x", "May,x", ",x", "t1,x", "20 to 30,x", "1-2,x"):
+        cells = ",".join("5" for _ in names.split(","))
+        assert list(read_table(csv(f"{names}\n{cells}\n")).cells) == names.split(",")
+
+
+def test_codes_are_categories(csv):
+    table = read_table(csv("x,zone,plain,temp\n1,001,1,0\n2,NA,2,0.5\n3,010,1,1\n"))
+    (series,) = series_of(table, "x", columns=["zone", "plain", "temp"])
+    assert series.columns["zone"] == ["001", "", "010"]
+    assert series.columns["plain"].tolist() == [1, 2, 1]
+    assert series.columns["temp"].tolist() == [0, 0.5, 1]
+    (series,) = series_of(table, "x", columns=["zone", "plain"], categories=["plain"])
+    assert series.columns["plain"] == ["1", "2", "1"]
+    (series,) = series_of(table, "x", columns=["zone"], texts=[])
+    np.testing.assert_array_equal(series.columns["zone"], [1, np.nan, 10])
 
 
 def test_a_missing_file_and_a_folder(tmp_path):

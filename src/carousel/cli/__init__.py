@@ -18,6 +18,7 @@ from cyclopts.exceptions import MissingArgumentError
 
 from carousel.cli import train
 from carousel.cli.commands import app
+from carousel.cli.options import DASH, hide_dashes
 from carousel.errors import InputError
 from carousel.printable import printable
 
@@ -43,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["train"]:
             words[1:] = train.complete(words[1:])
-        status: int | None = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        status: int | None = app(hide_dashes(words), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _refuse(_usage_line(error, words))
+        return _refuse(_usage_line(error, words).replace(DASH, "-"))
     except InputError as error:
         return _refuse(str(error))
     except BrokenPipeError:

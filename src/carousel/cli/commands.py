@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 import carousel
 from carousel import jobs
 from carousel.cli import share, train, use
-from carousel.cli.options import whole_numbers
+from carousel.cli.options import show_dashes, whole_numbers
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
 from carousel.jobs.run import Run
@@ -25,7 +25,7 @@ app = App(
     help="A workbench for recurrent networks.",
     version=carousel.__version__,
     help_format="markdown",
-    config=whole_numbers,
+    config=(show_dashes, whole_numbers),
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=(), consume_multiple=True),
 )

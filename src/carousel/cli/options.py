@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, get_args
 
@@ -38,3 +39,18 @@ def whole_numbers(_app: App, _commands: tuple[str, ...], arguments: ArgumentColl
             for token in argument.tokens:
                 if "." in token.value:
                     raise CoercionError(token=token, argument=argument, target_type=int)
+
+
+DASH = "\u2010\u2011\u2010"
+"""Stands for a word "-", which cyclopts would take for an option."""
+
+
+def hide_dashes(words: Sequence[str]) -> list[str]:
+    """The words with a stand-in for each lone "-", which is a value (`--missing - .`)."""
+    return [DASH if word == "-" else word for word in words]
+
+
+def show_dashes(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """The inverse, before the values are read."""
+    for argument in arguments:
+        argument.tokens[:] = [token.evolve(value="-") if token.value == DASH else token for token in argument.tokens]

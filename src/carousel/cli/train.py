@@ -14,7 +14,7 @@ import tomli_w
 from cyclopts import App, ArgumentCollection, Parameter, Token
 
 from carousel import jobs
-from carousel.cli.options import Sectioned, whole_numbers
+from carousel.cli.options import Sectioned, show_dashes, whole_numbers
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
 from carousel.jobs import classify, forecast, language, tag
@@ -60,7 +60,7 @@ def _from_file(_app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
 app = Sectioned(
     name="train",
     usage="Usage: carousel train [JOB] FILE --out RUN [OPTIONS]",
-    config=(whole_numbers, _from_file),
+    config=(show_dashes, whole_numbers, _from_file),
     sort_key=0,
 )
 app.help = """Train a network on a file, judge it on a part that was held back, and write a report.

@@ -1,8 +1,9 @@
 """Series from a CSV file, checked cell by cell.
 
-The file is UTF-8, plain or gzip, its cells separated by commas, its first row the names of the columns.
-Rows are counted as in the file: the row of names is row 1. Empty lines at the end do not count. A cell
-that is empty or says NA, N/A, NaN or null is a gap.
+The file is UTF-8 (or UTF-16 with its mark), plain or gzip, its cells separated by commas, semicolons, tabs or bars, its first
+row the names of the columns. Rows are counted as in the file: the row of names is row 1. Empty lines at the end do not count.
+A cell that is empty or says NA, N/A, NaN or null is a gap, and so is what the caller names. Numbers have a decimal point or a
+decimal comma, all alike; thousands may be apart by the other one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import SequenceMatcher
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,9 @@ from carousel.data.times import Step, step_of
 from carousel.errors import InputError
 
 _GAPS = ("", "na", "n/a", "nan", "null")
+_DELIMITERS = (",", ";", "\t", "|")
+_SAMPLE = 200  # rows that are looked at for what is between cells
+_NUMBER = re.compile(r"[+-]?[\d.,]*\d[\d.,]*([eE][+-]?\d+)?")
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 
 
@@ -151,21 +157,31 @@ class Table:
     source:     what messages call it.
     cells:      column -> n texts, "" for an empty cell.
     first_row:  what messages call its first row.
+    delimiter:  what stood between its cells.
+    decimal:    what stands before the decimals of its numbers.
+    missing:    texts that are gaps, besides those that always are.
     """
 
     source: str
     cells: dict[str, list[str]]
     first_row: int = 2
+    delimiter: str = ","
+    decimal: str = "."
+    missing: tuple[str, ...] = ()
 
     def place(self, n: int, *names: str) -> str:
         """How messages call row n, counted from 0, and columns in it."""
         columns = f", column{'s' if len(names) > 1 else ''} {_listed(names)}" if names else ""
         return f"{self.source}: row {n + self.first_row}{columns}"
 
+    def gap(self, cell: str) -> bool:
+        """Whether a cell says that there is no value."""
+        return cell.lower() in _GAPS or cell in self.missing
+
 
 def read_series(path: Path | str, target: str, time: str | Sequence[str] | None = None, **options: Any) -> Series:
     """The column `target` of a CSV file as one series; the arguments are those of `series_of`."""
-    return series_of(read_table(path), target, time, **options)[0]
+    return series_of(read_table(path, numbers=(target,)), target, time, **options)[0]
 
 
 def series_of(
@@ -176,6 +192,7 @@ def series_of(
     id: str | None = None,
     columns: Sequence[str] = (),
     texts: Sequence[str] | None = None,
+    categories: Sequence[str] = (),
     date_format: str | None = None,
     sort: bool = False,
 ) -> list[Series]:
@@ -188,8 +205,10 @@ def series_of(
                   date and a time of day, or whole numbers for year, month, day, hour, minute, second, as many as
                   there are. None: the first other column of dates, or none. The rows are numbered where there is none.
         id:       the column that tells series apart. None: the table is one series.
-        columns:  other columns to keep: numbers where the first cell that is no gap is one, else texts.
+        columns:  other columns to keep: numbers where the first cell that is no gap is one, else texts. Whole numbers
+                  that begin with 0 are texts: codes such as 001.
         texts:    which of `columns` are texts; None to look.
+        categories:  which of them are texts, whatever they look like.
         date_format:  how the times are read, as `carousel.data.dates` has it; None to look.
         sort:     whether the rows of a series are put in the order of their times.
 
@@ -206,13 +225,12 @@ def series_of(
     groups = _rows_by(table, id, len(values))
     if time is None:
         others_named = [name for name in cells if name not in (target, id)]
-        times = [name for name in others_named if _tells_time(cells[name], date_format, groups, name in columns)][:1]
+        times = [name for name in others_named if _tells_time(table, name, date_format, groups, name in columns)][:1]
     found, moments, read = _times(table, times, len(values), date_format)
     others: dict[str, np.ndarray | list[str]] = {}
     for name in columns:
-        first = next((cell for cell in cells[name] if not _gap(cell)), "0")
-        if name in texts if texts is not None else math.isnan(_as_number(first)):
-            others[name] = ["" if _gap(cell) else cell for cell in cells[name]]
+        if name in texts if texts is not None else name in categories or _are_texts(table, name):
+            others[name] = ["" if table.gap(cell) else cell for cell in cells[name]]
         else:
             others[name] = _numbers(table, name)
     called = ("row", *times)[-1] if len(times) < 2 else "time"
@@ -230,55 +248,123 @@ def series_of(
     return series
 
 
-def read_table(path: Path | str) -> Table:
+def read_table(
+    path: Path | str,
+    *,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    missing: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+) -> Table:
     """The cells of a CSV file; at least one row under the names.
 
+    Args:
+        path:       the file.
+        header:     whether its first row has the names of the columns; they are called 1, 2, ... where it has not. None: it
+                    has, and a first row that looks like values is refused.
+        delimiter:  what stands between cells: one character, or "tab"; None to look.
+        decimal:    what stands before the decimals of a number: "." or ","; None to look, in the columns `numbers`.
+        missing:    cells that are gaps too.
+        numbers:    columns.
+
     Raises:
-        InputError: a file that cannot be read or is no table.
+        InputError: a file that cannot be read or is no table, or whose numbers can be read in two ways.
     """
-    content = read_bytes(path)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}: row {row} is not UTF-8 text; save the file as CSV in UTF-8") from None
+    text = _text(path)
+    skipped = 0
+    if rule := re.match("sep=(.)\r?\n", text):  # as Excel has it
+        delimiter, text, skipped = delimiter or rule[1], text[rule.end() :], 1
+    delimiter = _delimiter(path, text) if delimiter is None else "\t" if delimiter in ("tab", "\\t") else delimiter
+    if len(delimiter.encode()) != 1 or delimiter in '\r\n"':
+        raise InputError(f"{path}: delimiter {delimiter!r}: expected one character, or tab")
     try:
         # Read as a table of text without header, so that row numbers are those of the file and names stay as they are.
-        table = pl.read_csv(io.BytesIO(text.encode()), has_header=False, infer_schema=False)
+        table = pl.read_csv(io.BytesIO(text.encode()), has_header=False, infer_schema=False, separator=delimiter)
     except pl.exceptions.NoDataError:
         raise _empty(path) from None
     except (pl.exceptions.PolarsError, OSError) as error:  # OSError: what begins like a compressed file is taken for one
-        _check_commas(path, text)
+        _check_widths(path, text, delimiter)
         raise InputError(f"{path}: not a CSV table: {str(error).splitlines()[0]}") from None
     rows = [[(cell or "").strip() for cell in row] for row in table.rows()]
     while rows and not any(rows[-1]):
         rows.pop()
     if not rows:
         raise _empty(path)
-    names, rows = rows[0], rows[1:]
+    if header is None and _like_values(rows[0]):
+        row = f"row {1 + skipped} looks like values ({_listed(rows[0][:4])}), not like names of columns"
+        raise InputError(f"{path}: {row}; say which: --no-header (they are called 1, 2, ...) or --header")
+    if header is False:
+        names = [str(n) for n in range(1, len(rows[0]) + 1)]
+    else:
+        names, rows = rows[0], rows[1:]
+        skipped += 1
     if len(names) == 1:
-        _check_commas(path, text)
+        _check_widths(path, text, delimiter)
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{path}: row 1 names two columns {name!r}; expected names that differ")
+            raise InputError(f"{path}: row {skipped} names two columns {name!r}; expected names that differ")
     if not rows:
         raise InputError(f"{path}: no rows of values under the names {_listed(names)}")
-    return Table(str(path), dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    cells = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    found = Table(str(path), cells, skipped + 1, delimiter, missing=tuple(missing))
+    return replace(found, decimal=decimal or _decimal(found, [name for name in numbers if name in cells]))
 
 
-def _check_commas(path: Path | str, text: str) -> None:
-    """Refuse a table whose cells are apart by something else, or whose rows have more cells than names."""
-    first = text.partition("\n")[0]
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-        if mark in first:
-            raise InputError(f"{path}: row 1 has its cells apart by {name}; expected commas, and decimal points in numbers")
-    reader = csv.reader(io.StringIO(text))
+def _text(path: Path | str) -> str:
+    content = read_bytes(path)
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            return content.decode("utf-16")
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: not UTF-16 text, as its first bytes say; save the file as CSV in UTF-8") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}: row {row} is not UTF-8 text; save the file as CSV in UTF-8") from None
+
+
+def _delimiter(path: Path | str, text: str) -> str:
+    """What makes the first rows equally many cells, more than one; a comma where nothing does."""
+    counts = {}
+    for delimiter in _DELIMITERS:
+        try:
+            rows = list(islice((row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row), _SAMPLE))
+        except csv.Error:
+            continue
+        widths = set(map(len, rows))
+        if len(widths) == 1 and widths != {1}:
+            counts[delimiter] = widths.pop()
+    most = [delimiter for delimiter, count in counts.items() if count == max(counts.values())]
+    if len(most) > 1:
+        ways = " or ".join(f"--delimiter {'tab' if delimiter == chr(9) else repr(delimiter)}" for delimiter in most)
+        raise InputError(f"{path}: its cells may be apart by {' or '.join(map(repr, most))}; say which: {ways}")
+    return most[0] if most else ","
+
+
+def _like_values(names: Sequence[str]) -> bool:
+    """Whether a row has a date in it, or nothing but numbers."""
+    there = [name for name in names if name]
+    return any(map(_date_like, there)) or (bool(there) and all(not math.isnan(_as_number(name)) for name in there))
+
+
+def _date_like(name: str) -> bool:
+    return bool(dates.formats_of([name])) and any(map(str.isdecimal, name))
+
+
+def _check_widths(path: Path | str, text: str, delimiter: str) -> None:
+    """Refuse a table whose rows have more cells than names."""
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     try:
         names = len(next(reader, []))
         for cells in reader:
             if names and len(cells) > names:
                 told = f"row {reader.line_num} has {len(cells)} cells, the row of names {names}"
-                raise InputError(f"{path}: {told}; put a cell that holds a comma in quotes")
+                remedy = (
+                    "put a cell that holds a comma in quotes" if delimiter == "," else "or give --delimiter"
+                )
+                raise InputError(f"{path}: {told}; {remedy}")
     except csv.Error:
         return  # polars has words for it
 
@@ -287,32 +373,76 @@ def _empty(path: Path | str) -> InputError:
     return InputError(f"{path}: the file is empty; expected a row of column names, then rows of values")
 
 
-def _gap(cell: str) -> bool:
-    return cell.lower() in _GAPS
+def _decimal(table: Table, names: Sequence[str]) -> str:
+    """What stands before the decimals in columns of numbers: a point, where nothing says otherwise."""
+    if not any("," in cell for name in names for cell in table.cells[name]):
+        return "."
+    marks: dict[str, tuple[str, str]] = {}
+    for name in names:
+        for n, cell in enumerate(table.cells[name]):
+            if ("," in cell or "." in cell) and _NUMBER.fullmatch(cell):
+                marks.setdefault(_mark(cell), (cell, table.place(n, name)))
+    if "," in marks and "." in marks:
+        (one, where), (other, _) = marks[","], marks["."]
+        raise InputError(f"{where}: {one!r} has a decimal comma, where {other!r} has a decimal point; write all numbers alike")
+    unclear = marks.get("1.234") if "," in marks else marks.get("1,234") if "." not in marks else None
+    if unclear:
+        cell, where = unclear
+        raise InputError(
+            f"{where}: {cell!r} may have decimals or thousands; say what stands before decimals: --decimal , or --decimal ."
+        )
+    return "," if "," in marks else "."
 
 
-def _as_number(cell: str) -> float:
-    """NaN for what is none; Python's own 1_000 is none."""
+def _mark(cell: str) -> str:
+    """What stands before the decimals of a number with commas or points; "1,234" or "1.234" where it may be thousands."""
+    comma, point = cell.count(","), cell.count(".")
+    if comma and point:
+        return "," if cell.rindex(",") > cell.rindex(".") else "."
+    mark, other = (",", ".") if comma else (".", ",")
+    if max(comma, point) > 1:
+        return other
+    return f"1{mark}234" if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", cell) else mark
+
+
+def _as_number(cell: str, decimal: str = ".") -> float:
+    """NaN for what is none; Python's own 1_000 is none. Thousands are groups of three digits."""
+    other = "," if decimal == "." else "."
+    if other in cell:
+        if not re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}([{other}]\d{{3}})+([{decimal}]\d*)?", cell):
+            return math.nan
+        cell = cell.replace(other, "")
     try:
-        return float(cell) if "_" not in cell else math.nan
+        return float(cell.replace(",", ".")) if "_" not in cell else math.nan
     except ValueError:
         return math.nan
+
+
+def _are_texts(table: Table, name: str) -> bool:
+    """Whether the first cell of a column that is no gap is no number, or its cells are codes such as 001."""
+    there = [cell for cell in table.cells[name] if not table.gap(cell)]
+    if there and math.isnan(_as_number(there[0], table.decimal)):
+        return True
+    return any(len(cell) > 1 and cell[0] == "0" for cell in there) and all(cell.isdecimal() for cell in there)
 
 
 def _numbers(table: Table, name: str) -> np.ndarray:
     """(n,) float64 of a column, NaN at gaps."""
     cells = table.cells[name]
-    values = np.array([_as_number(cell) for cell in cells])
+    values = np.array([math.nan if table.gap(cell) else _as_number(cell, table.decimal) for cell in cells])
     for n in np.flatnonzero(~np.isfinite(values)).tolist():
-        if not _gap(cells[n]):
-            raise InputError(f"{table.place(n, name)}: expected a number, got {shortened(cells[n])}")
+        if not table.gap(cells[n]):
+            word = len(cells[n]) <= 12 and cells[n].isprintable() and not any(map(str.isdigit, cells[n]))
+            remedy = f"; --missing {shlex.quote(cells[n])} takes it for a gap" if word else ""
+            raise InputError(f"{table.place(n, name)}: expected a number, got {shortened(cells[n])}{remedy}")
     return values
 
 
-def _tells_time(column: list[str], date_format: str | None, groups: dict[str, list[int]], asked: bool) -> bool:
+def _tells_time(table: Table, name: str, date_format: str | None, groups: dict[str, list[int]], asked: bool) -> bool:
     """Whether a column is one of dates. Whole numbers are where they are not asked for as a covariate; seconds and the like
     only where they rise, or fall, in each series."""
-    there = [cell for cell in column if not _gap(cell)]
+    column = table.cells[name]
+    there = [cell for cell in column if not table.gap(cell)]
     if date_format is not None:
         return bool(there) and not np.isnan(dates.moments(there[:1], date_format)).any()
     formats = dates.formats_of(there)
@@ -322,7 +452,7 @@ def _tells_time(column: list[str], date_format: str | None, groups: dict[str, li
         return False
     if formats[0] not in dates.EPOCHS:
         return True
-    steps = [np.diff([int(column[n]) for n in rows if not _gap(column[n])]) for rows in groups.values()]
+    steps = [np.diff([int(column[n]) for n in rows if not table.gap(column[n])]) for rows in groups.values()]
     return all((own > 0).all() or (own < 0).all() for own in steps)
 
 
@@ -333,7 +463,7 @@ def _times(table: Table, names: list[str], n: int, date_format: str | None) -> t
         return [str(row) for row in rows], np.array(rows, dtype=np.float64), "number"
     cells = list(zip(*(table.cells[name] for name in names), strict=True))
     for row, parts in enumerate(cells):
-        if any(map(_gap, parts)):
+        if any(map(table.gap, parts)):
             raise InputError(f"{table.place(row, *names)}: the time is missing; give it, or delete the row")
     texts = [" ".join(parts) for parts in cells]
     if len(names) > 1 and date_format in (None, "iso") and all(cell.isdecimal() and len(cell) < 5 for cell in cells[0]):

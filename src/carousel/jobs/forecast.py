@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from carousel.errors import InputError
 from carousel.files import write_aside
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from carousel.cell import Cell
-    from carousel.data import Series
+    from carousel.data import Series, Table
     from carousel.data.forecast import Forecast, Prepared, Track, Values
 
 _SHOWN = 120  # steps at which the gates are kept
@@ -38,7 +38,7 @@ class Settings(TrainSettings):
     """What is to be forecast, and how the network is trained."""
 
     job = "forecast"
-    later = ("sort", "skip")
+    later = ("sort", "skip", "categories", "missing", "header", "no_header")
 
     file: Path
     """The CSV file; its first row names the columns."""
@@ -59,6 +59,18 @@ class Settings(TrainSettings):
     """Columns that the network reads too, numbers or texts, as they are known up to now. [default: none]"""
     known: tuple[str, ...] = ()
     """Columns known ahead too: it also reads their values of the steps to come. [default: none]"""
+    categories: tuple[str, ...] = ()
+    """Those of these columns that are texts, though they look like numbers. [default: those with codes such as 001]"""
+    missing: tuple[str, ...] = ()
+    """Cells that are gaps too, such as - . '#N/A'. [default: empty cells, NA, N/A, NaN and null]"""
+    delimiter: str | None = None
+    """What stands between cells: a character, or tab. [default: as it looks]"""
+    decimal: Literal[".", ","] | None = None
+    """What stands before the decimals of a number. [default: as it looks]"""
+    header: bool = False
+    """The first row has the names of the columns, though it looks like values."""
+    no_header: bool = False
+    """The first row has values; the columns are called 1, 2, ..."""
     calendar: bool = False
     """Tell the network the hour of the day, the day of the week and the day of the year."""
     quantiles: tuple[float, ...] = ()
@@ -133,20 +145,21 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     Raises:
         InputError: a file, column, option or folder that cannot be used.
     """
-    from carousel.data import read_table, series_of
+    from carousel.data import series_of
     from carousel.data.forecast import Forecast, usable
     from carousel.data.times import steps_table
 
     out = Path(out)
-    table = read_table(settings.file)
     asked = (*settings.covariates, *settings.known)
     _check_columns(settings, asked)
+    table = _read(settings, settings.file, asked, settings.decimal)
     series = series_of(
         table,
         settings.target,
         settings.time,
         id=settings.id,
         columns=asked,
+        categories=settings.categories,
         date_format=settings.date_format,
         sort=settings.sort,
     )
@@ -154,14 +167,14 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     series, skipped = usable(series, **parts) if settings.skip else (series, [])
     task = Forecast(series, known=settings.known, calendar=settings.calendar, **parts)
     notes = [*_notes(series, settings.time), *(f"skipped: {reason.removeprefix('forecast: ')}" for reason in skipped)]
-    if progress:
-        print("".join(f"{printable(note)}\n" for note in notes), end="", file=sys.stderr)
     texts = [name for name in asked if isinstance(series[0].columns[name], list)]
     prepared = {
         "input_size": task.input_size,
         "output_size": task.output_size,
         **task.prepared.table(),
         "columns": list(table.cells),
+        "delimiter": table.delimiter,
+        "decimal": table.decimal,
         "time": _time_columns(settings, series[0]),
         "texts": texts,
         "date_format": series[0].format,
@@ -170,7 +183,14 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     cells = {name: _built(name, settings, task) for name in (settings.rival, settings.model) if name}
     chosen_by = monitor(settings)
     trained = runs.fitted(
-        cells[settings.model], task, settings, monitor=chosen_by, out=out, resume=resume, progress=progress and settings.model
+        cells[settings.model],
+        task,
+        settings,
+        monitor=chosen_by,
+        out=out,
+        resume=resume,
+        progress=progress and settings.model,
+        notes=notes,
     )
     if settings.rival:
         beside, own = out / "baseline", replace(settings, model=settings.rival)
@@ -204,6 +224,26 @@ def _check_columns(settings: Settings, asked: Sequence[str]) -> None:
             raise InputError(f"forecast: {name!r} is the target, which the network reads anyway; it cannot be a covariate too")
         if asked.count(name) > 1:
             raise InputError(f"forecast: the covariate {name!r} is named twice")
+    for name in settings.categories:
+        if name not in asked:
+            raise InputError(
+                f"forecast: the category {name!r} is none of the covariates: {', '.join(map(repr, asked)) or 'there are none'}"
+            )
+    if settings.header and settings.no_header:
+        raise InputError("forecast: expected either --header or --no-header, got both")
+
+
+def _read(settings: Settings, file: Path | str, asked: Sequence[str], decimal: str | None) -> Table:
+    from carousel.data import read_table
+
+    return read_table(
+        file,
+        header=settings.header or (False if settings.no_header else None),
+        delimiter=settings.delimiter,
+        decimal=decimal,
+        missing=settings.missing,
+        numbers=[name for name in (settings.target, *asked) if name not in settings.categories],
+    )
 
 
 def _time_columns(settings: Settings, series: Series) -> list[str]:
@@ -424,7 +464,7 @@ def predict(folder: Run | Path | str, file: Path | str, *, progress: bool = True
         except InputError as error:
             if not settings.skip:
                 raise
-            print(f"skipped: {error}", file=told)
+            print(printable(f"skipped: {error}"), file=told)
             continue
         if one.id not in prepared.scaling:
             print(f"{one.id!r} was not in training; it is scaled by its own {len(one):,} values", file=told)
@@ -437,7 +477,7 @@ def predict(folder: Run | Path | str, file: Path | str, *, progress: bool = True
         step = step_in(run.prepared, one)
         if not (step.regular or ahead_known):
             name = f"{one.time_name} of {one.id!r}" if one.id else one.time_name
-            print(f"{name}: the rows of the training are {step.described()}", file=told)
+            print(printable(f"{name}: the rows of the training are {step.described()}"), file=told)
         times = one.times[origin + 1 :] if ahead_known else following(one.times[-1], step, prepared.horizon, one.format)
         for n, values in enumerate(forecast.tolist()):
             record: dict[str, Any] = {settings.id: one.id} if settings.id else {}
@@ -450,15 +490,17 @@ def predict(folder: Run | Path | str, file: Path | str, *, progress: bool = True
 
 def _series(settings: Settings, table: Mapping[str, Any], file: Path | str) -> list[Series]:
     """The series of another file, its columns of the kinds that they had in training."""
-    from carousel.data import read_table, series_of
+    from carousel.data import series_of
     from carousel.data.times import check_steps
 
+    asked = [*settings.covariates, *settings.known]
+    numbers = [name for name in asked if name not in table["texts"]]
     series = series_of(
-        read_table(file),
+        _read(settings, file, numbers, settings.decimal or ("," if table.get("decimal") == "," else None)),
         settings.target,
         table["time"],
         id=settings.id,
-        columns=(*settings.covariates, *settings.known),
+        columns=asked,
         texts=table["texts"],
         date_format=table.get("date_format"),
         sort=settings.sort,
@@ -493,6 +535,7 @@ class _Stream:
         self.settings, self.prepared, self.cell = settings, prepared, cell
         self.columns, self.time, self.texts = table["columns"], table["time"], table["texts"]
         self.date_format = table.get("date_format")
+        self.delimiter, self.decimal = table.get("delimiter", ","), table.get("decimal", ".")
         self.stepper = Stepper(cell)
         self.rows = 0
         self.latest: dict[str, Series] = {}
@@ -507,7 +550,7 @@ class _Stream:
 
         number = self.rows + 1
         try:
-            cells = [cell.strip() for cell in next(csv.reader([line.rstrip("\r\n")]), [])]
+            cells = [cell.strip() for cell in next(csv.reader([line.rstrip("\r\n")], delimiter=self.delimiter), [])]
         except csv.Error as error:
             raise InputError(f"stream: row {number} is no row of CSV: {error}") from None
         if not self.rows and cells == self.columns:
@@ -515,7 +558,8 @@ class _Stream:
         if len(cells) != len(self.columns):
             expected = f"expected {len(self.columns)} cells ({', '.join(self.columns)})"
             raise InputError(f"stream: row {number}: {expected}, got {len(cells)}")
-        table = Table("stream", {name: [cell] for name, cell in zip(self.columns, cells, strict=True)}, number)
+        by_name = {name: [cell] for name, cell in zip(self.columns, cells, strict=True)}
+        table = Table("stream", by_name, number, decimal=self.decimal, missing=self.settings.missing)
         asked, id = self.settings.covariates, self.settings.id
         (now,) = series_of(
             table, self.settings.target, self.time, id=id, columns=asked, texts=self.texts, date_format=self.date_format
