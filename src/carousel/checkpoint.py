@@ -16,13 +16,15 @@ from torch.optim import Optimizer
 from carousel.errors import InputError
 from carousel.files import write_aside
 
+_DIGEST = "sha256"
+
 
 def write(path: Path, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
     """Write the tensors, and plain values (numbers, strings, lists, dicts) as JSON in the file's metadata."""
     # safetensors takes neither shared nor strided memory.
     apart = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    text = json.dumps(plain)
-    write_aside(path, save(apart, {"plain": text, "sha256": _digest(apart, text)}))
+    # One entry: safetensors writes several in any order, and the same content is to be the same bytes.
+    write_aside(path, save(apart, {"plain": json.dumps({**plain, _DIGEST: _digest(apart, json.dumps(plain))})}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -32,13 +34,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, "pt") as file:
-            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-        plain = json.loads(metadata["plain"])
+            tensors, plain = {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["plain"])  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path}: no checkpoint there") from None
     except (SafetensorError, OSError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a checkpoint of carousel ({str(error).splitlines()[0]})") from None
-    if not isinstance(plain, dict) or metadata.get("sha256", found := _digest(tensors, metadata["plain"])) != found:
+    written = plain.pop(_DIGEST, None) if isinstance(plain, dict) else ""
+    if written is not None and written != _digest(tensors, json.dumps(plain)):
         raise InputError(f"{path}: damaged: its content is not what was written")
     return tensors, plain
 
