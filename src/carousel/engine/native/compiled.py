@@ -39,17 +39,22 @@ ALONE = 50_000
 """Elements (about a nanosecond each) that one thread computes sooner than a team is called together and waited for."""
 
 
+WIDTH = 16
+"""Float32 lanes of a vector, on every machine: where its registers are narrower an operation takes several of them, so that
+sums are made in the same order, and results are the same to the last bit."""
+
+
 def compile_loop(loop: Loop, vector_width: int | None = None) -> CompiledLoop:
     """A loop made ready to run natively; the machine code is made (or fetched from disk) at the first run.
 
     Args:
         loop:          the recurrence.
-        vector_width:  float32 lanes of a vector, 4, 8 or 16; None for the host's.
+        vector_width:  float32 lanes of a vector, 4, 8 or 16; None for WIDTH.
 
     Raises:
         InputError: an operation or element type that has no lowering, by its kind and line.
     """
-    return CompiledLoop(loop, vector_width or jit.vector_bits() // 32)
+    return CompiledLoop(loop, vector_width or WIDTH)
 
 
 def runner(loop: Loop) -> LoopRunner:

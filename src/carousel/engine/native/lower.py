@@ -54,7 +54,7 @@ class Program:
                 (op.values[0], op.attributes["transposed"]), self.routine.product(op.values[0], op.attributes["transposed"])
             )
         self.routine.packed = {key: f"%packed{number}" for number, key in enumerate(self.products)}
-        self.kernels = sorted({(product.kind, product.lanes) for product in self.products.values() if not product.is_small})
+        self.kernels = sorted({(product.kind, product.tile_lanes) for product in self.products.values() if not product.is_small})
         self.packed_offsets, self.packed_bytes = [], 0
         for product in self.products.values():
             self.packed_offsets.append(self.packed_bytes)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from carousel.engine.native import tiles
+from carousel.engine.native import jit, tiles
 from carousel.engine.native.text import TYPES, Number, Text, Vectors
 
 SMALL_PRODUCTS = 1024
@@ -34,9 +34,14 @@ class Product:
         return TYPES[self.dtype]
 
     @property
+    def tile_lanes(self) -> int:
+        """Lanes of the tiled kernel's vectors: a register's, as its sums are in the same order whatever they are."""
+        return min(self.lanes, jit.vector_bits() // (8 * self.dtype.itemsize))
+
+    @property
     def panel(self) -> int:
         """Outputs of one panel."""
-        return tiles.PANEL * self.lanes
+        return tiles.PANEL * self.tile_lanes
 
     @property
     def panels(self) -> int:
@@ -62,8 +67,9 @@ class Product:
 
     @property
     def padded(self) -> int:
-        """Elements that y needs room for."""
-        return self.m if self.is_small else self.panels * self.panel
+        """Elements that y needs room for: as many on every machine, as blocks of rows are sized by it."""
+        most = tiles.PANEL * self.lanes
+        return self.m if self.is_small else -(-self.m // most) * most
 
     @property
     def packed(self) -> int:
@@ -134,4 +140,4 @@ def small(text: Text, product: Product, y: str, packed: str, x: str) -> None:
 def call(text: Text, product: Product, y: str, y_row: int, packed: str, x: str, x_row: int, rows: Number) -> None:
     """Write the call of the tiled kernel (tiles.py) for a block of rows."""
     given = f"ptr {y}, i64 {y_row}, ptr {packed}, ptr {x}, i64 {x_row}, i64 {rows}, i64 {product.panels}, i64 {product.k}"
-    text.line(f"call void @{tiles.name(product.kind, product.lanes)}({given})")
+    text.line(f"call void @{tiles.name(product.kind, product.tile_lanes)}({given})")
