@@ -73,6 +73,16 @@ def test_labels_of_every_kind_are_texts(jsonl):
     assert (steps.items, steps.labels) == ([["a", "b", "c"]], [["0", "1", "true"]])
 
 
+def test_nulls_and_nans_at_the_end_only_fill_up(jsonl):
+    lines = ('{"values": [1, 2, NaN, null]}', '{"values": [3, NaN]}', '{"values": [4, 5, 6]}')
+    assert [item[:, 0].tolist() for item in read_jsonl(jsonl("\n".join(lines))).items] == [[1, 2], [3], [4, 5, 6]]
+    vectors = read_jsonl(jsonl('{"values": [[1, 2], [3, 4], [NaN, null], [null, NaN]]}'))
+    assert vectors.items[0].tolist() == [[1, 2], [3, 4]]
+    for gap in ("[1, null, 2]", "[NaN]", "[null]", "[[1, 2], [3, null]]", "[NaN, NaN]"):
+        with pytest.raises(InputError, match="line 1: "):
+            read_jsonl(jsonl(f'{{"values": {gap}}}'))
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, b"\xef\xbb\xbf".__add__])
 def test_an_array_is_as_its_lines(jsonl, pack):
     for content in (TEXTS, NUMBERS, VECTORS, TAGGED):
@@ -108,12 +118,12 @@ def test_words_keep_inner_apostrophes_and_marks_by_themselves():
         ('{"text": 5}', "line 1: expected a text, or a list of words, numbers or vectors, got 5"),
         ('{"text": []}', "line 1: expected a text, or a list of words, numbers or vectors, got []"),
         ('{"text": ["a", 1]}', "line 1: expected numbers, got 'a'"),
-        ('{"values": [1, null]}', "line 1: expected numbers, got None"),
+        ('{"values": [1, null, 2]}', "line 1: expected numbers, got None"),
         ('{"values": [1, true]}', "line 1: expected numbers, got True"),
         ('{"values": [[[1]]]}', "line 1: expected numbers, got [1]"),
         ('{"values": [[1, 2], [3]]}', "line 1: expected numbers, or vectors of numbers of one length"),
         ('{"values": [[], []]}', "line 1: expected at least one number"),
-        ('{"values": [1, NaN]}', "line 1: step 2, channel 1: expected a finite number, got nan"),
+        ('{"values": [1, NaN, 2]}', "line 1: step 2, channel 1: expected a finite number, got nan"),
         ('{"values": [1, 1e99]}', "line 1: step 2, channel 1: expected a finite number, got 1e+99"),
         (f'{{"values": [1{"0" * 400}]}}', "line 1: expected numbers"),
         ('{"values": [[1, 2]]}\n{"values": [[1]]}', "line 2: expected 2 numbers a step, as above, got 1"),

@@ -66,6 +66,18 @@ def test_one_channel(ts):
     assert sequences.labels == ["1", "2"]
 
 
+def test_gaps_at_the_end_of_all_channels_only_fill_up(ts):
+    sequences = read_ts(ts("@classLabel true a\n@data\n1,2,NaN,?:3,4,nan,NaN:a\n5,2,1:3,0,4:a\n"))
+    assert [item.tolist() for item in sequences.items] == [[[1, 3], [2, 4]], [[5, 3], [2, 0], [1, 4]]]
+    stamped = read_ts(ts("@timeStamps true\n@classLabel true a\n@data\n(0,1),(2,3),(3,?):a\n"))
+    assert stamped.items[0].tolist() == [[0, 1], [2, 3]]
+    for gap in ("1,?,3:1,2,3", "?,2:?,2", "1,2:1,?"):
+        with pytest.raises(InputError, match=r"no value|finite"):
+            read_ts(ts(f"@classLabel true a\n@data\n{gap}:a\n"))
+    with pytest.raises(InputError, match="line 3: expected one number or more, got gaps alone"):
+        read_ts(ts("@classLabel true a\n@data\n?,?:NaN,?:a\n"))
+
+
 def test_header_in_any_letters_and_without_what_is_not_needed(ts):
     sequences = read_ts(ts("@CLASSLABEL TRUE\n@DATA\n1,2:left\n3:right\n"))
     assert sequences.labels == ["left", "right"]
@@ -108,7 +120,7 @@ def test_labels_of_a_table(ts):
         ("", "the file is empty"),
         ("1\n", "line 1: expected a label and then numbers, separated by tabs, got '1'"),
         ("1\t2\n1,2,3\n", "line 2: expected a label and then numbers, separated by tabs, got '1,2,3'"),
-        ("1\tNaN\tNaN\n", "line 1: expected a label and then numbers"),
+        ("1\tNaN\tNaN\n", "line 1: expected one number or more, got gaps alone"),
         ("1\t2\tNaN\t3\n", "line 1: step 2, channel 1: expected a finite number, got nan"),
         ("class\tfirst\tsecond\n", "line 1: step 1, channel 1: expected a number, got 'first'"),
     ],

@@ -361,9 +361,7 @@ def _check_widths(path: Path | str, text: str, delimiter: str) -> None:
         for cells in reader:
             if names and len(cells) > names:
                 told = f"row {reader.line_num} has {len(cells)} cells, the row of names {names}"
-                remedy = (
-                    "put a cell that holds a comma in quotes" if delimiter == "," else "or give --delimiter"
-                )
+                remedy = "put a cell that holds a comma in quotes" if delimiter == "," else "or give --delimiter"
                 raise InputError(f"{path}: {told}; {remedy}")
     except csv.Error:
         return  # polars has words for it

@@ -2,7 +2,8 @@
 
 The sequence is a text (`"text": "fine film"`), read by words or by bytes; a list of words
 (`"words": ["fine", "film"]`), read as they stand; a list of numbers, one a step; or a list of vectors of
-numbers. The label is a text, a whole number (1.0 is 1) or true / false; for tagging a list of such, one a step::
+numbers; nulls or NaNs at the end only fill it up. The label is a text, a whole number (1.0 is 1) or true / false; for
+tagging a list of such, one a step::
 
     {"text": "a fine film", "label": "good"}
     {"values": [[0.1, 2.0], [0.3, 1.0]], "label": 3}
@@ -102,6 +103,8 @@ def step_sequence(value: Any, by: str, place: str) -> tuple[Kind, Any]:
         if not text.strip():
             raise InputError(f"{place}: the text is empty")
         return ("bytes", text.encode()) if by == "bytes" else ("words", words(text))
+    while isinstance(value, list) and len(value) > 1 and _is_gap(value[-1]):
+        value = value[:-1]
     if not isinstance(value, list) or not value:
         raise InputError(f"{place}: expected a text, or a list of words, numbers or vectors, got {shortened(value)}")
     # Types are looked at all at once: ten thousand sequences are to be read in a moment.
@@ -126,6 +129,11 @@ def _text(text: str, place: str) -> str:
     except UnicodeEncodeError:
         raise InputError(f"{place}: half of a surrogate pair in {shortened(text.encode(errors='replace').decode())}") from None
     return text
+
+
+def _is_gap(step: Any) -> bool:
+    """Whether a step is null or NaN, or all of its channels are: at the end of a sequence it only fills up."""
+    return step is None or step != step or (isinstance(step, list) and len(step) > 0 and all(map(_is_gap, step)))
 
 
 def _first_other(value: list[Any]) -> Any:

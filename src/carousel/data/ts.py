@@ -10,12 +10,12 @@ separated by colons, the values of a channel by commas, and at the end its label
     @data
     1.0,2.0,3.0 : 0.5,0.5,0.1 : up
 
-Sequences may differ in length; the channels of one may not. Gaps (``?``) are refused. With ``@timeStamps true`` a
+Sequences may differ in length; the channels of one may not. Gaps (``?`` or NaN) are refused; at the end of all channels
+they fill a sequence up to the length of the longest, and are not read. With ``@timeStamps true`` a
 value stands with its time, a number or a date of ISO 8601, as ``(2004-10-01 00:15:00,39.0)``; the time since the step before,
 of dates in seconds, is then the first channel, 0 at the first step.
 
-A line of a table is a sequence of one channel: its label, then its values, separated by tabs. NaN at the end of a line
-fills it up to the length of the longest and is not read.
+A line of a table is a sequence of one channel: its label, then its values, separated by tabs.
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ def read_table(path: Path | str, *, skipped: list[str] | None = None) -> Sequenc
             continue
         place = f"{path}: line {number}"
         with may_be_skipped(skipped):
-            label, *values = line.split("\t")
-            while values and values[-1].strip().lower() in ("", "nan"):
-                values.pop()
+            label, *values = line.rstrip().split("\t")
             if not values:
                 raise InputError(f"{place}: expected a label and then numbers, separated by tabs, got {shortened(line)}")
             items.append(_steps(place, [values]))
@@ -167,7 +165,7 @@ def _stamped_steps(place: str, parts: list[str]) -> np.ndarray:
     since = np.diff(times, prepend=times[0])
     if (since < 0).any():
         raise InputError(f"{place}: step {int((since < 0).argmax()) + 1}: its time is before that of the step before")
-    return np.concatenate([since[:, None], values], axis=1)
+    return np.concatenate([since[: len(values), None], values], axis=1)
 
 
 def _moment(place: str, step: int, text: str) -> float:
@@ -190,6 +188,12 @@ def _steps(place: str, channels: list[list[str]]) -> np.ndarray:
     lengths = {len(channel) for channel in channels}
     if len(lengths) > 1:
         raise InputError(f"{place}: expected channels of one length, got {min(lengths)} and {max(lengths)} values")
+    length = max(lengths)
+    while length and all(channel[length - 1].strip().lower() in ("?", "nan") for channel in channels):
+        length -= 1
+    if not length:
+        raise InputError(f"{place}: expected one number or more, got gaps alone")
+    channels = [channel[:length] for channel in channels]
     try:
         values = np.array(channels, dtype=np.float64)
     except ValueError:
