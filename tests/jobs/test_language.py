@@ -59,6 +59,18 @@ def test_generate_writes_the_rhyme(finished):
     assert "".join(generate(folder, "the", length=0)) == ""
 
 
+def test_a_text_without_an_end_of_line_begins_with_its_first_symbol(tmp_path):
+    (tmp_path / "one.txt").write_text("cab " * 400)
+    settings = Settings(tmp_path / "one.txt", hidden=16, embedding=8, length=16, sequences=320, evaluate_every=160, rate=0.03)
+    result = train(settings, tmp_path / "run", progress=False)
+    for written in (result.sample, "".join(generate(tmp_path / "run", length=40, temperature=0))):
+        assert set(written) <= set("cab ")
+    assert "".join(generate(tmp_path / "run", length=40, seed=3)) == "".join(generate(tmp_path / "run", " ", length=40, seed=3))
+    for prompt in ("\n", "cab\n", "Zé"):
+        with pytest.raises(InputError, match="which the training part has not; leave such characters out"):
+            generate(tmp_path / "run", prompt)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [({"prompt": ""}, "a prompt of one symbol"), ({"length": -1}, "length of at least 0"), ({"temperature": -1.0}, "temperature")],

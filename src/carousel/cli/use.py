@@ -90,7 +90,7 @@ def stream(run: Path, /) -> None:
         print(for_reader(answered), flush=True)
 
 
-def generate(run: Path, /, *, prompt: str = "\n", length: int = 500, temperature: float = 1.0, seed: int = 0) -> None:
+def generate(run: Path, /, *, prompt: str | None = None, length: int = 500, temperature: float = 1.0, seed: int = 0) -> None:
     """Let a language model write.
 
     Parameters
@@ -109,7 +109,7 @@ def generate(run: Path, /, *, prompt: str = "\n", length: int = 500, temperature
     from carousel.jobs import language
 
     written = language.generate(run, prompt, length=length, temperature=temperature, seed=seed)
-    print(prompt.lstrip("\n"), end="", flush=True)
+    print((prompt or "").lstrip("\n"), end="", flush=True)
     for text in written:
         print(for_reader(text), end="", flush=True)
     print()

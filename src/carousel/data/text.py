@@ -62,6 +62,11 @@ class Alphabet:
         """N, how many symbols there are."""
         return len(self.symbols) or 256
 
+    @property
+    def start(self) -> str:
+        """What a network reads before it writes by itself: the end of a line or, where training has none, its first symbol."""
+        return "\n" if self.unit == "byte" or "\n" in self.symbols else self.symbols[0]
+
     def numbers(self, text: bytes | str) -> Tensor:
         """(n,) int64, the number of each symbol of a text."""
         if isinstance(text, bytes):

@@ -150,7 +150,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         rows=[{"method": name, measure: float(one.mean())} for name, one in {**counted, settings.model: bits}.items()],
         counts={"training": train_end, "validation": test_start - train_end, "test": len(text) - test_start},
         symbols=alphabet.size,
-        sample="".join(_written(fitted.cell, alphabet, "\n", SAMPLE, 0.8, settings.seed)),
+        sample="".join(_written(fitted.cell, alphabet, alphabet.start, SAMPLE, 0.8, settings.seed)),
         passages=_passages(alphabet, numbers[test_start:], bits),
         gates=_gates(fitted.cell, numbers[test_start : test_start + GATED]),
         seconds=fitted.seconds,
@@ -263,13 +263,13 @@ def stream(folder: Run | Path | str) -> Callable[[str], str]:
 
 
 def generate(
-    folder: Run | Path | str, prompt: str = "\n", *, length: int = 500, temperature: float = 1.0, seed: int = 0
+    folder: Run | Path | str, prompt: str | None = None, *, length: int = 500, temperature: float = 1.0, seed: int = 0
 ) -> Iterator[str]:
     """Text that the network writes on from a prompt, a symbol at a time; the prompt itself is not given again.
 
     Args:
         folder:       of a finished run.
-        prompt:       what is read first; at least one symbol.
+        prompt:       what is read first, at least one symbol; None: an end of line or, where training had none, its first symbol.
         length:       symbols to write.
         temperature:  by which the logits are divided: below 1 the likely becomes likelier, at 0 always the likeliest.
         seed:         of the drawing.
@@ -277,16 +277,25 @@ def generate(
     Raises:
         InputError: no finished language model, an option that cannot be used.
     """
+    from carousel.data.files import shortened
+
     run = Run.of(folder)
     if run.job != Settings.job:
         raise InputError(f"{run.folder}: a run of {run.job}; only a language model writes")
-    if not prompt:
+    if prompt == "":
         raise InputError("generate: expected a prompt of one symbol or more")
     if length < 0:
         raise InputError(f"generate: expected length of at least 0, got {length}")
     if not 0 <= temperature < float("inf"):
         raise InputError(f"generate: expected a temperature of at least 0, got {temperature}")
     alphabet, _ = run.prepared_as(_prepared)
+    prompt = alphabet.start if prompt is None else prompt
+    if alphabet.unit == "character" and not set(prompt) <= set(alphabet.symbols):
+        # Its network has never read what stands for them.
+        unknown = "".join(sorted(set(prompt) - set(alphabet.symbols)))
+        raise InputError(
+            f"generate: the prompt has {shortened(unknown)}, which the training part has not; leave such characters out"
+        )
     return _written(run.network, alphabet, prompt, length, temperature, seed)
 
 
