@@ -1,10 +1,12 @@
-"""What a terminal would obey is shown as its code; every other letter stays."""
+"""What a terminal or a spreadsheet would obey is shown instead; every other letter stays."""
 
+import csv
+import io
 import json
 
 import pytest
 
-from carousel.printable import printable
+from carousel.printable import csv_row, printable, without_apostrophe
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,22 @@ def test_lines_keep_their_ends():
 def test_json_stays_what_it_is():
     record = {"label": "\x1b\x9b\u202e\u2028\n", "n": 1}
     assert json.loads(printable(json.dumps(record, ensure_ascii=False))) == record
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "-", "=", "+1 degree"]
+)
+def test_a_formula_becomes_a_text(text):
+    (cell,) = next(csv.reader(io.StringIO(csv_row([text]), newline="")))
+    assert cell == f"'{text}"
+    assert without_apostrophe(cell) == text
+
+
+@pytest.mark.parametrize("text", ["-5", "+3.25", "-1e-7", "-1,5", "-.5", "a=b", "'quoted'", "'t was", "2020-01-01", ""])
+def test_numbers_and_other_texts_stay(text):
+    assert next(csv.reader([csv_row([text, "x"])])) == [text, "x"]
+    assert without_apostrophe(text) == text
+
+
+def test_values_of_numbers_stay():
+    assert csv_row([-5, -0.25, None, float("nan")]) == "-5,-0.25,,nan\n"

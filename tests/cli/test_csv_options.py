@@ -85,3 +85,33 @@ def test_what_is_not_said_is_asked(first: str, words: list[str], message: str, t
     assert message in told
     assert told.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+ODD = ("=1+2", "-x", "@a", "-7", "\x1b[31mred")
+
+
+def test_ids_that_a_spreadsheet_or_a_terminal_would_obey(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, run, out = tmp_path / "shops.csv", tmp_path / "run", tmp_path / "coming.csv"
+    rows = [(date(2024, 1, 1) + timedelta(days=n), id, f"{-50 + math.sin(n / 2):.2f}") for n in range(90) for id in ODD]
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([("day", "+shop", "=sales"), *rows, ("2024-01-01", "\x1bshort", "1")])
+    options = ["--target", "=sales", "--id", "+shop", "--skip", "--baseline", "none"]
+    assert main(["train", str(file), *options, *SHORT, "--out", str(run)]) == 0
+    assert main(["predict", str(run), str(file), "--out", str(out)]) == 0
+    told = capsys.readouterr()
+    assert "\x1b" not in told.err + told.out
+    assert "\\u001bshort" in told.err or "\\x1bshort" in told.err
+    with out.open(newline="") as opened:
+        names, *cells = csv.reader(opened)
+    assert names == ["'+shop", "day", "ahead", "'=sales"]
+    assert list(dict.fromkeys(row[0] for row in cells)) == ["'=1+2", "'-x", "'@a", "-7", "\x1b[31mred"]
+    assert all(float(row[3]) < 0 for row in cells)
+    lines = ["day,+shop,=sales", "2024-01-01,=1+2,-50", "2024-01-01,'-x,-50"]  # as they were, or as predict writes them
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    assert main(["stream", str(run)]) == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["'+shop", "'=1+2", "'-x"]
+    again = tmp_path / "again.csv"  # what predict wrote is read with the ids as they were
+    again.write_text("".join(",".join(row[:2] + row[3:]) + "\n" for row in [names, *cells]))
+    assert main(["predict", str(run), str(again)]) == 0
+    predicted = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert list(dict.fromkeys(row[0] for row in predicted))[1:] == ["'=1+2", "'-x", "'@a", "-7", "\x1b[31mred"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from carousel.cli.tables import for_reader, print_table
 from carousel.errors import InputError
 from carousel.files import write_aside
 from carousel.jobs.run import Run
+from carousel.printable import csv_row
 
 
 def add_to(app: App) -> None:
@@ -134,9 +133,7 @@ def _as_csv(records: Iterator[dict[str, Any]]) -> Iterator[str]:
     """Rows with the names of the first record's entries above them."""
     names: list[str] = []
     for record in records:
-        row = io.StringIO()
         if not names:
             names = list(record)
-            csv.writer(row, lineterminator="\n").writerow(names)
-        csv.writer(row, lineterminator="\n").writerow([record[name] for name in names])
-        yield row.getvalue()
+            yield csv_row(names)
+        yield csv_row(record[name] for name in names)

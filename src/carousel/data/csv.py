@@ -30,6 +30,7 @@ from carousel.data import dates
 from carousel.data.files import read_bytes, shortened
 from carousel.data.times import Step, step_of
 from carousel.errors import InputError
+from carousel.printable import without_apostrophe
 
 _GAPS = ("", "na", "n/a", "nan", "null")
 _DELIMITERS = (",", ";", "\t", "|")
@@ -286,7 +287,7 @@ def read_table(
     except (pl.exceptions.PolarsError, OSError) as error:  # OSError: what begins like a compressed file is taken for one
         _check_widths(path, text, delimiter)
         raise InputError(f"{path}: not a CSV table: {str(error).splitlines()[0]}") from None
-    rows = [[(cell or "").strip() for cell in row] for row in table.rows()]
+    rows = [[without_apostrophe((cell or "").strip()) for cell in row] for row in table.rows()]
     while rows and not any(rows[-1]):
         rows.pop()
     if not rows:

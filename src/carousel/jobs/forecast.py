@@ -20,7 +20,7 @@ from carousel.jobs import run as runs
 from carousel.jobs.run import Run
 from carousel.jobs.settings import TrainSettings
 from carousel.plain import typed
-from carousel.printable import printable
+from carousel.printable import csv_row, printable, without_apostrophe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -550,9 +550,12 @@ class _Stream:
 
         number = self.rows + 1
         try:
-            cells = [cell.strip() for cell in next(csv.reader([line.rstrip("\r\n")], delimiter=self.delimiter), [])]
+            cells = [
+                without_apostrophe(cell.strip()) for cell in next(csv.reader([line.rstrip("\r\n")], delimiter=self.delimiter), [])
+            ]
         except csv.Error as error:
             raise InputError(f"stream: row {number} is no row of CSV: {error}") from None
+        cells = [without_apostrophe(cell.strip()) for cell in cells]
         if not self.rows and cells == self.columns:
             return self._names()
         if len(cells) != len(self.columns):
@@ -573,17 +576,11 @@ class _Stream:
         y, state = self.stepper.step(track.inputs[-1], state)
         self.rows, self.latest[now.id], self.states[now.id] = number, known.filled().cut(None, -1), state
         (forecast,) = track.forecasts(y.expand(len(track), -1), np.array([len(track) - 1]), self.prepared.horizon)
-        return _row([*([now.id] if id else []), now.times[0], *(f"{value:.6g}" for value in forecast.ravel())])
+        return csv_row([*([now.id] if id else []), now.times[0], *(f"{value:.6g}" for value in forecast.ravel())], end="")
 
     def _names(self) -> str:
         """The names of the answer's columns."""
         levels = [f" q{level:g}" if level != 0.5 else "" for level in self.prepared.quantiles]
         ahead = [f"+{n}{level}" for n in range(1, self.prepared.horizon + 1) for level in levels]
-        return _row([*([self.settings.id] if self.settings.id else []), " ".join(self.time) or "row", *ahead])
-
-
-def _row(cells: Sequence[str]) -> str:
-    """A row of CSV without its end."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+        own = csv_row([*([self.settings.id] if self.settings.id else []), " ".join(self.time) or "row"], end="")
+        return ",".join([own, *ahead])
