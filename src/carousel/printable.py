@@ -27,8 +27,9 @@ def printable(text: str, *, lines: bool = False) -> str:
 def csv_row(cells: Iterable[object], end: str = "\n") -> str:
     """A row of CSV. A text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay numbers."""
     row = io.StringIO()
-    csv.writer(row, lineterminator=end).writerow([_shown(cell) if isinstance(cell, str) else cell for cell in cells])
-    return row.getvalue()
+    # With this end csv quotes both of its characters wherever they stand.
+    csv.writer(row, lineterminator="\r\n").writerow([_shown(cell) if isinstance(cell, str) else cell for cell in cells])
+    return row.getvalue().removesuffix("\r\n") + end
 
 
 def without_apostrophe(cell: str) -> str:
