@@ -53,6 +53,47 @@ STEPS = {
     "smooth": lambda c, x, h: (
         torch.exp(-x) + torch.expm1(h) + torch.log(h.abs() + 1) + torch.log1p(x.abs()) + torch.sin(h) * torch.cos(x) + torch.erf(x)
     ),
+    "other functions": lambda c, x, h: (
+        torch.tan(x)
+        + torch.asin(h / 4)
+        + torch.acos(x / 4)
+        + torch.atan(h)
+        + torch.sinh(x)
+        + torch.cosh(h)
+        + torch.asinh(x)
+        + torch.acosh(h.abs() + 1.5)
+        + torch.atanh(x / 4)
+        + torch.erfc(h)
+        + torch.exp2(x)
+        + torch.atan2(x, h)
+        + torch.hypot(x, c.v)
+    ),
+    "remainders": lambda c, x, h: (
+        torch.fmod(5 * x, c.v)
+        + torch.remainder(5 * h, x)
+        + torch.ceil(3 * x) * h
+        + torch.trunc(2 * h) * x
+        + torch.round(3 * h) * x
+        + torch.frac(x)
+    ),
+    "running products": lambda c, x, h: torch.cumprod(x, 0) + torch.logcumsumexp(h, 0) + torch.outer(x, h).prod(1) + h.prod(),
+    "windows": lambda c, x, h: (
+        F.conv1d(x[None, None], h[None, None, :3], padding=1)[0, 0]
+        + F.conv1d(torch.outer(x, h)[None], c.W[:, None, :2], stride=2, groups=N)[0].sum(1)
+        + F.conv2d(torch.outer(x, h)[None], c.W[:2, :2][None, None], c.v[:1])[0].sum()
+        + F.conv1d(torch.stack([x, h])[:, None], c.W[:2, None, :4], dilation=1).sum((0, 1)).sum()
+        + x.unfold(0, 2, 1).sum() * h
+        + F.unfold(torch.outer(x, h)[None, None], 2, padding=1, stride=2)[0].sum(0)[:N]
+        + F.max_pool1d(h[None], 3, 1, 1)[0]
+        + F.avg_pool1d(x[None], 3, 1, 1)[0]
+        + F.max_pool2d(torch.outer(x, h)[None], 2)[0].sum()
+        + F.adaptive_avg_pool1d(torch.cat([x, h])[None], N)[0]
+    ),
+    "two indices": lambda c, x, h: (
+        torch.outer(x, h)[torch.tensor([0, -1, 2, 2, 4]), torch.tensor([1, 1, -2, 2, 0])]
+        + c.W[torch.argsort(h), torch.argsort(x)]
+        + torch.stack([torch.outer(x, h)] * 2)[:, torch.tensor([[0], [1]]), torch.tensor([[0, 2]])].sum() * x
+    ),
     "roots": lambda c, x, h: torch.sqrt(h.abs() + 0.1) + torch.rsqrt(x.abs() + 1) + torch.reciprocal(h.abs() + 1) / (x * x + 1),
     "squashed": lambda c, x, h: torch.tanh(x) + torch.sigmoid(h) + F.softplus(30 * x) + F.gelu(h) + F.silu(x) + F.elu(h),
     "powers": lambda c, x, h: h**2 + h**3 + (x.abs() + 0.1) ** 0.5 + (h.abs() + 0.1) ** c.v + c.v**x + 2**h + torch.square(x),

@@ -350,6 +350,26 @@ def _pow(b: Builder, out: Tensor, x: Input, exponent: Input) -> Value:
     return b.emit("pow", x, exponent)
 
 
+def _exp2(b: Builder, out: Tensor, x: Value) -> Value:
+    return b.emit("pow", 2.0, _cast_to(b, x, out.dtype))
+
+
+def _frac(b: Builder, out: Tensor, x: Value) -> Value:
+    return b.emit("sub", x, b.emit("trunc", x))
+
+
+def _remainder(b: Builder, out: Tensor, x: Input, y: Input) -> Value:
+    """fmod, moved to the sign of the divisor."""
+    rest = _binary("fmod")(b, out, x, y)
+    y = _cast_to(b, y, out.dtype)
+    other_sign = b.emit("ne", b.emit("lt", rest, 0.0), b.emit("lt", y, 0.0) if isinstance(y, Value) else y < 0)
+    return b.emit("where", b.emit("logical_and", b.emit("ne", rest, 0.0), other_sign), b.emit("add", rest, y), rest)
+
+
+def _logical_xor(b: Builder, out: Tensor, x: Value, y: Value) -> Value:
+    return b.emit("ne", _as_bool(b, x), _as_bool(b, y))
+
+
 def _square(b: Builder, out: Tensor, x: Value) -> Value:
     return b.emit("mul", x, x)
 
@@ -634,6 +654,42 @@ def _cumsum(b: Builder, out: Tensor, x: Value, axis: int, *, dtype: torch.dtype 
     return b.emit("cumsum", _cast_to(b, x, out.dtype), axis=_axis(x, axis)) if x.shape else _cast_to(b, x, out.dtype)
 
 
+def _prod(b: Builder, out: Tensor, x: Value, axis: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+    x = _cast_to(b, x, out.dtype)
+    if axis is None:
+        x, axis = b.emit("reshape", x, shape=(math.prod(x.shape),)), 0
+    axis = _axis(x, axis)
+    if not x.shape or not x.shape[axis]:
+        return x if not x.shape else b.full(out.shape, 1, out.dtype)
+    while (size := x.shape[axis]) > 1:  # halves, so that no gradient divides by an entry that is zero
+        half = size // 2
+        product = b.emit("mul", _slice(b, x, axis, 0, half), _slice(b, x, axis, half, 2 * half))
+        x = b.emit("cat", product, _slice(b, x, axis, 2 * half, size), axis=axis) if size % 2 else product
+    return _kept(b, out, x)
+
+
+def _running(combine: Callable[[Builder, Value, Value], Value]) -> Callable[..., Value]:
+    """cumprod, logcumsumexp: each entry with that 1, 2, 4, ... places before it."""
+
+    def convert(b: Builder, out: Tensor, x: Value, axis: int, *, dtype: torch.dtype | None = None) -> Value:
+        x, axis, distance = _cast_to(b, x, out.dtype), _axis(x, axis), 1
+        while x.shape and distance < (size := x.shape[axis]):
+            later = combine(b, _slice(b, x, axis, 0, size - distance), _slice(b, x, axis, distance, size))
+            x = b.emit("cat", _slice(b, x, axis, 0, distance), later, axis=axis)
+            distance *= 2
+        return x
+
+    return convert
+
+
+def _log_add_exp(b: Builder, x: Value, y: Value) -> Value:
+    """Where both are the same infinity, their difference is taken for 0."""
+    difference = b.emit("sub", x, y)
+    same = b.emit("logical_and", b.emit("eq", x, y), b.emit("eq", b.emit("abs", x), math.inf))
+    tail = b.emit("log1p", b.emit("exp", b.emit("neg", b.emit("abs", b.emit("where", same, 0.0, difference)))))
+    return b.emit("where", same, x, b.emit("add", b.emit("maximum", x, y), tail))
+
+
 def _sort(
     b: Builder, out: Sequence[Tensor], x: Value, axis: int = -1, descending: bool = False, *, stable: bool = False
 ) -> tuple[Value, Value]:
@@ -727,13 +783,140 @@ def _index_select(b: Builder, out: Tensor, x: Value, axis: int, index: Value) ->
 
 
 def _index(b: Builder, out: Tensor, x: Value, indices: Sequence[Value | None]) -> Value:
-    given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
-    if len(given) != 1 or given[0][1].dtype is torch.bool:
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    given = [index for index in indices if index is not None]
+    first = axes[0]
+    if axes != list(range(first, first + len(axes))) or any(index.dtype is torch.bool for index in given):
         raise Unsupported
-    ((axis, index),) = given
-    size = x.shape[axis]
-    wrapped = b.emit("where", b.emit("lt", index, 0), b.emit("add", index, size), index)
-    return _rows(b, x, wrapped, axis, out)
+    flat: Value | None = None  # the place in the indexed axes taken as one
+    for axis, index in zip(axes, given, strict=True):
+        wrapped = b.emit("where", b.emit("lt", index, 0), b.emit("add", index, x.shape[axis]), index)
+        flat = wrapped if flat is None else b.emit("add", b.emit("mul", flat, x.shape[axis]), wrapped)
+    assert flat is not None
+    size = math.prod(x.shape[axis] for axis in axes)
+    joined = b.emit("reshape", x, shape=(*x.shape[:first], size, *x.shape[first + len(axes) :]))
+    return _rows(b, joined, flat, first, out)
+
+
+# Windows: convolutions and pooling. In all of them the last axes are walked by windows of some size.
+
+
+def _windows(
+    b: Builder, x: Value, sizes: Sequence[int], steps: Sequence[int], padding: Sequence[int], dilation: Sequence[int], fill: float
+) -> tuple[Value, list[int], Tensor]:
+    """(x as (..., places of the window, entries in it), places along each axis, where in x each entry lies)."""
+    count = len(sizes)
+    steps, padding, dilation = ([*given, *[given[-1]] * (count - len(given))] for given in (steps or sizes, padding, dilation))
+    lead, spatial = x.shape[:-count], x.shape[-count:]
+    places, index, numbers = [], torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.int64)
+    for n, size in enumerate(sizes):
+        full = spatial[n] + 2 * padding[n]
+        starts = torch.arange(0, full - dilation[n] * (size - 1), steps[n])
+        here = starts[:, None] + dilation[n] * torch.arange(size)  # (places, entries) along this axis
+        places.append(len(starts))
+        index, numbers = (
+            (earlier[:, None, :, None] * length + now[None, :, None, :]).reshape(len(earlier) * len(starts), -1)
+            for earlier, length, now in ((index, full, here), (numbers, spatial[n], here - padding[n]))
+        )
+    if any(padding):
+        x = _padded(b, torch.empty(0), x, [amount for amount in reversed(padding) for _ in range(2)], fill)
+    flat = b.emit("reshape", x, shape=(*lead, math.prod(x.shape[-count:])))
+    chosen = b.emit("index_select", flat, b.constant(index.flatten()), axis=len(lead))
+    return b.emit("reshape", chosen, shape=(*lead, *index.shape)), places, numbers
+
+
+def _unfold(b: Builder, out: Tensor, x: Value, axis: int, size: int, step: int) -> Value:
+    axis = _axis(x, axis)
+    last = len(x.shape) - 1
+    moved = b.emit("permute", x, axes=(*(n for n in range(last + 1) if n != axis), axis))
+    windows, _, _ = _windows(b, moved, [size], [step], [0], [1], 0.0)
+    return b.emit("permute", windows, axes=(*range(axis), last, *range(axis, last), last + 1))
+
+
+def _im2col(b: Builder, out: Tensor, x: Value, sizes: Any, dilation: Any, padding: Any, steps: Any) -> Value:
+    windows, _, _ = _windows(b, x, sizes, steps, padding, dilation, 0.0)
+    axes = range(len(windows.shape))
+    return b.emit("reshape", b.emit("permute", windows, axes=(*axes[:-2], axes[-1], axes[-2])), shape=out.shape)
+
+
+def _convolution(
+    b: Builder,
+    out: Tensor,
+    x: Value,
+    weight: Value,
+    bias: Value | None,
+    steps: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Value:
+    """A product of the kernels with the windows; of one group, or with a group for each channel."""
+    rows, channels = x.shape[:2]
+    outputs, of_group, *sizes = weight.shape
+    if transposed or (groups > 1 and not of_group == 1 == outputs // channels):
+        raise Unsupported
+    windows, places, _ = _windows(b, x, sizes, steps, padding, dilation, 0.0)  # (rows, channels, places, entries)
+    entries, count = math.prod(sizes), math.prod(places)
+    if groups > 1:
+        kernels = b.emit("reshape", weight, shape=(1, channels, 1, entries))
+        y = b.emit("sum", b.emit("mul", windows, kernels), axes=(3,))
+    else:
+        columns = b.emit("permute", windows, axes=(1, 3, 0, 2))
+        columns = b.emit("reshape", columns, shape=(channels * entries, rows * count))
+        kernels = b.emit("reshape", weight, shape=(outputs, channels * entries))
+        product = _mm(b, torch.empty(outputs, rows * count), kernels, columns)
+        y = b.emit("permute", b.emit("reshape", product, shape=(outputs, rows, count)), axes=(1, 0, 2))
+    if bias is not None:
+        y = b.emit("add", y, b.emit("reshape", bias, shape=(1, outputs, 1)))
+    return b.emit("reshape", y, shape=out.shape)
+
+
+def _avg_pool(
+    b: Builder,
+    out: Tensor,
+    x: Value,
+    sizes: Any,
+    steps: Any = (),
+    padding: Any = (0,),
+    ceil: bool = False,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Value:
+    if ceil or (any(padding) and not count_include_pad):
+        raise Unsupported
+    windows, _, _ = _windows(b, x, sizes, steps, padding, [1], 0.0)
+    total = b.emit("sum", windows, axes=(len(windows.shape) - 1,))
+    return b.emit("reshape", b.emit("div", total, divisor or math.prod(sizes)), shape=out.shape)
+
+
+def _adaptive_avg_pool(b: Builder, out: Tensor, x: Value, sizes: Any) -> Value:
+    spatial = x.shape[-len(sizes) :]
+    if any(size % places for size, places in zip(spatial, sizes, strict=True)):
+        raise Unsupported
+    return _avg_pool(b, out, x, [size // places for size, places in zip(spatial, sizes, strict=True)])
+
+
+def _max_pool(
+    b: Builder,
+    out: Sequence[Tensor],
+    x: Value,
+    sizes: Any,
+    steps: Any = (),
+    padding: Any = (0,),
+    dilation: Any = (1,),
+    ceil: bool = False,
+) -> tuple[Value, Value]:
+    if ceil:
+        raise Unsupported
+    windows, _, numbers = _windows(b, x, sizes, steps, padding, dilation, -math.inf)
+    axis = len(windows.shape) - 1
+    index = b.emit("argmax", windows, axis=axis)
+    raised = b.emit("reshape", index, shape=(*index.shape, 1))
+    largest = b.emit("gather", windows, raised, axis=axis)
+    where = b.emit("gather", to_shape(b, b.constant(numbers), windows.shape), raised, axis=axis)
+    return b.emit("reshape", largest, shape=out[0].shape), b.emit("reshape", where, shape=out[1].shape)
 
 
 def _gather(b: Builder, out: Tensor, x: Value, axis: int, index: Value, *, sparse_grad: bool = False) -> Value:
@@ -782,6 +965,10 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "min.other": _binary("minimum"),
     "pow": _pow,
     "square": _square,
+    "exp2": _exp2,
+    "frac": _frac,
+    "remainder": _remainder,
+    "logical_xor": _logical_xor,
     "log2": _scaled("log", 2),
     "log10": _scaled("log", 10),
     "softplus": _softplus,
@@ -837,6 +1024,9 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "linalg_vector_norm": _vector_norm,
     "norm": _norm,
     "cumsum": _cumsum,
+    "prod": _prod,
+    "cumprod": _running(lambda b, x, y: b.emit("mul", x, y)),
+    "logcumsumexp": _running(_log_add_exp),
     "sort": _sort,
     "sort.stable": _sort_stable,
     "topk": _topk,
@@ -855,7 +1045,7 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "t": _transpose,
     "transpose": _transpose,
     "expand": _expand,
-    "slice": _sliced,
+    **dict.fromkeys(("slice", "slice_copy"), _sliced),
     "select": _select,
     "split": _split,
     "split_with_sizes": _split,
@@ -874,6 +1064,13 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "embedding": _embedding,
     "index_select": _index_select,
     "index": _index,
+    "unfold": _unfold,
+    "im2col": _im2col,
+    "convolution": _convolution,
+    "avg_pool1d": _avg_pool,
+    "avg_pool2d": _avg_pool,
+    "_adaptive_avg_pool2d": _adaptive_avg_pool,
+    "max_pool2d_with_indices": _max_pool,
     "gather": _gather,
     "scatter_add": _scatter_add,
     "scatter.src": _scatter,

@@ -80,6 +80,8 @@ class Builder:
         shape = tuple(shape)
         if dtype is None:
             dtype = row.dtype or next(value for value in inputs[row.typed_by :] if isinstance(value, Value)).dtype
+        if row.form == "elementwise" and row.whole is None and not dtype.is_floating_point:
+            raise ValueError(f"{kind} has no meaning on {dtype}")
         first = inputs[0]
         if isinstance(first, Value) and (first.shape, first.dtype) == (shape, dtype) and row.idle(attributes, len(shape)):
             return first

@@ -34,7 +34,7 @@ from carousel.cell import Cell
 from carousel.errors import InputError
 from carousel.torch_private import BACKWARD_HOOKS, GLOBAL_HOOKS, HOOKS, OpOverload, OpOverloadPacket
 
-PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device)
+PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device, torch.layout, torch.memory_format)
 """Types of values that never change."""
 
 _MODULE_INTERNALS = frozenset(nn.Module().__dict__) - {"training"}

@@ -27,7 +27,7 @@ def library(name: str, kind: str, lanes: int) -> jit.Library:
           store {vector} %out, ptr %out.at, align 4
           ret void
         }}"""
-    return jit.Library(jit.compile_text("\n".join([*math.c_declarations(), definition, text])), ["run"])
+    return jit.Library(jit.compile_text("\n".join([*math.C_FUNCTIONS.values(), definition, text])), ["run"])
 
 
 def evaluate(name: str, x: np.ndarray, y: np.ndarray | None = None, lanes: int = 8) -> np.ndarray:

@@ -106,7 +106,8 @@ def _sign(v: Vectors, x: str) -> str:
 
 
 _add("sign", 1, native=_sign, whole=lambda v, x: v.call("smax", v.call("smin", x, v.constant(1)), v.constant(-1)))
-_add("floor", 1, native=lambda v, x: v.call("floor", x), whole=lambda v, x: x)
+for _name, _intrinsic in (("floor", "floor"), ("ceil", "ceil"), ("trunc", "trunc"), ("round", "rint")):  # round: half to even
+    _add(_name, 1, native=lambda v, x, name=_intrinsic: v.call(name, x), whole=lambda v, x: x)
 _add(
     "relu",
     1,
@@ -148,6 +149,48 @@ _function(
 _function("sin", _slope(lambda b, y, x: b.emit("cos", x)))
 _function("cos", _slope(lambda b, y, x: b.emit("neg", b.emit("sin", x))))
 _function("erf", _slope(lambda b, y, x: b.emit("mul", b.emit("exp", b.emit("neg", b.emit("mul", x, x))), 2 / math.sqrt(math.pi))))
+_function(
+    "erfc",
+    _slope(lambda b, y, x: b.emit("mul", b.emit("exp", b.emit("neg", b.emit("mul", x, x))), -2 / math.sqrt(math.pi))),
+)
+_function("tan", _slope(lambda b, y, x: b.emit("add", b.emit("mul", y, y), 1.0)))
+_function("asin", _slope(lambda b, y, x: b.emit("rsqrt", b.emit("sub", 1.0, b.emit("mul", x, x)))))
+_function("acos", _slope(lambda b, y, x: b.emit("neg", b.emit("rsqrt", b.emit("sub", 1.0, b.emit("mul", x, x))))))
+_function("atan", lambda b, g, y, x: (b.emit("div", g, b.emit("add", b.emit("mul", x, x), 1.0)),))
+_function("sinh", _slope(lambda b, y, x: b.emit("cosh", x)))
+_function("cosh", _slope(lambda b, y, x: b.emit("sinh", x)))
+_function("asinh", _slope(lambda b, y, x: b.emit("rsqrt", b.emit("add", b.emit("mul", x, x), 1.0))))
+_function("acosh", _slope(lambda b, y, x: b.emit("rsqrt", b.emit("sub", b.emit("mul", x, x), 1.0))))
+_function("atanh", lambda b, g, y, x: (b.emit("div", g, b.emit("sub", 1.0, b.emit("mul", x, x))),))
+
+
+def _atan2(b: Builder, g: Value, y: Value, x: Value | float, z: Value | float) -> tuple[Value, Value]:
+    square = b.emit("add", *(b.emit("mul", item, item) if isinstance(item, Value) else item * item for item in (x, z)))
+    scale = b.emit("where", b.emit("eq", square, 0.0), 0.0, b.emit("reciprocal", square))
+    return b.emit("mul", g, b.emit("mul", z, scale)), b.emit("neg", b.emit("mul", g, b.emit("mul", x, scale)))
+
+
+def _hypot(b: Builder, g: Value, y: Value, x: Value, z: Value) -> tuple[Value, Value]:
+    return b.emit("mul", g, b.emit("div", x, y)), b.emit("mul", g, b.emit("div", z, y))
+
+
+def _fmod(b: Builder, g: Value, y: Value, x: Value, z: Value) -> tuple[Value, Value]:
+    return g, b.emit("neg", b.emit("mul", g, b.emit("trunc", b.emit("div", x, z))))
+
+
+def _of_tensors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """For what of PyTorch takes no numbers."""
+
+    def call(*given: Any) -> Tensor:
+        dtype = next(item.dtype for item in given if isinstance(item, Tensor))
+        return function(*(torch.as_tensor(item, dtype=dtype) for item in given))
+
+    return call
+
+
+_add("atan2", 2, _atan2, call=_of_tensors(torch.atan2), function=True)
+_add("hypot", 2, _hypot, call=_of_tensors(torch.hypot), function=True)
+_add("fmod", 2, _fmod, call=_of_tensors(torch.fmod), function=True)
 
 
 def _pow(b: Builder, g: Value, y: Value, x: Value | float, p: Value | float) -> tuple[Value | None, Value | None]:

@@ -28,6 +28,8 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
+from carousel.engine.native.math import C_FUNCTIONS
+
 CACHE_BYTES = 256 * 2**20
 """The folder's bound; the entries used longest ago go first."""
 
@@ -72,7 +74,7 @@ def _linker() -> llvm.LLJIT:
 @cache
 def _symbols() -> dict[str, int]:
     libm, process = ctypes.CDLL(ctypes.util.find_library("m")), ctypes.CDLL(None)
-    found = {name: getattr(libm, name) for name in LIBM} | {name: getattr(process, name) for name in LIBC}
+    found = {name: getattr(libm, name) for name in C_FUNCTIONS} | {name: getattr(process, name) for name in LIBC}
     return {name: address(function) for name, function in found.items()}
 
 
@@ -118,13 +120,6 @@ class Library:
             self._tracker = builder.link(_linker(), f"carousel{_count}")
             self.addresses = {name: self._tracker[name] for name in functions}
 
-
-LIBM = [
-    name + suffix
-    for name in ("exp", "expm1", "log", "log1p", "tanh", "pow", "sin", "cos", "erf")
-    for suffix in ("", "f")
-]  # fmt: skip
-"""What generated code may call."""
 
 LIBC = ["memcpy", "memmove", "memset"]
 """What LLVM may call of itself where it sees a copy."""

@@ -66,7 +66,7 @@ class Program:
         return "\n".join(
             [
                 INTRINSICS,
-                *math.c_declarations(),
+                *math.C_FUNCTIONS.values(),
                 *self.routine.functions.values(),
                 *(tiles.declaration(*kernel) for kernel in self.kernels),
                 self._pack(),

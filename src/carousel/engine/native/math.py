@@ -296,10 +296,10 @@ def function(name: str, kind: str, lanes: int) -> tuple[str, str]:
     return symbol, "\n".join([head, "entry:", *text.lines, "}"])
 
 
-def c_declarations() -> list[str]:
-    """The C library's functions that `function` may call."""
-    lines = []
-    for name, row in ELEMENTWISE.items():
-        for kind, suffix in (("double", ""), ("float", "f")) if row.function and name not in DOUBLE else ():
-            lines.append(f"declare {kind} @{name}{suffix}({', '.join([kind] * row.arity)}) nounwind memory(none)")
-    return lines
+C_FUNCTIONS = {
+    name + suffix: f"declare {kind} @{name}{suffix}({', '.join([kind] * row.arity)}) nounwind memory(none)"
+    for name, row in ELEMENTWISE.items()
+    if row.function and name not in DOUBLE
+    for kind, suffix in (("double", ""), ("float", "f"))
+}
+"""The C library's functions that `function` may call, with their declarations."""
