@@ -363,6 +363,7 @@ def test_a_run_that_is_none_and_a_damaged_result(trained, tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         classify.load(tmp_path)
     shutil.copytree(trained, tmp_path / "damaged")
+    (tmp_path / "damaged" / "SHA256SUMS").unlink()
     (tmp_path / "damaged" / "result.json").write_text('{"rows": []}')
     with pytest.raises(InputError, match=r"result\.json: not the result of classify: 'seconds' is missing"):
         classify.load(tmp_path / "damaged")

@@ -160,6 +160,10 @@ def test_what_is_no_finished_run_is_refused(settings, tmp_path):
     train(settings, tmp_path / "run", progress=False)
     result = tmp_path / "run/result.json"
     whole = result.read_text()
+    result.write_text(whole.replace("0", "1"))
+    with pytest.raises(InputError, match=r"result\.json: changed since the run was finished"):
+        load(tmp_path / "run")
+    (tmp_path / "run/SHA256SUMS").unlink()
     for damaged in (whole[:100], "[]", json.dumps({"rows": []})):
         result.write_text(damaged)
         with pytest.raises(InputError, match=r"result\.json: (damaged|not the result of forecast)"):
@@ -450,11 +454,16 @@ def test_a_run_stands_alone(used, tmp_path):
     alone = shutil.copytree(run, tmp_path / "alone")
     (tmp_path / "alone/config.toml").write_text((run / "config.toml").read_text().replace("shops.csv", "gone.csv"))
     path = write_rows(tmp_path / "more.csv", TABLE[:50])
+    with pytest.raises(InputError, match=r"config\.toml: changed since the run was finished; .* take its line out of SHA256SUMS"):
+        list(predict(alone, path))
+    sums = alone / "SHA256SUMS"
+    sums.write_text("".join(line for line in sums.read_text().splitlines(keepends=True) if "config.toml" not in line))
     assert list(predict(alone, path)) == list(predict(run, path))
 
 
 def test_a_damaged_run_is_named(used, tmp_path):
     run = shutil.copytree(used[0], tmp_path / "run")
+    (run / "SHA256SUMS").unlink()
     (run / "prepared.json").write_text('{"input_size": 3, "output_size": 9}')
     with pytest.raises(InputError, match=r"prepared\.json: damaged"):
         list(predict(run, tmp_path / "shops.csv"))

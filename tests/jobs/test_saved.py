@@ -81,13 +81,13 @@ def test_it_resumes_to_the_result_that_it_had(job: str, home: Path, capsys: pyte
 
 def test_each_file_of_a_run_is_read_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    real = Path.read_text
+    real = Path.open
 
-    def noted(path: Path, *args: object, **options: object) -> str:
+    def noted(path: Path, *args: object, **options: object) -> object:
         read.append(path.name)
         return real(path, *args, **options)
 
-    monkeypatch.setattr(Path, "read_text", noted)
+    monkeypatch.setattr(Path, "open", noted)  # which read_text and read_bytes call
     for job in ("classify", "forecast"):
         read.clear()
         run = Run(home / job)

@@ -33,6 +33,7 @@ def another(run: Path, name: str, own_mae: float, **changed: Any) -> Path:
     """A copy of a run with other settings and another error of its network."""
     copy = run.parent / name
     shutil.copytree(run, copy)
+    (copy / "SHA256SUMS").unlink()
     settings, _ = jobs.of_run(run).load(run)
     (copy / "config.toml").write_text(tomli_w.dumps({"settings": {**settings.table(), **changed}}))
     result = json.loads((copy / "result.json").read_text())

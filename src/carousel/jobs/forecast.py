@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from carousel.errors import InputError
-from carousel.files import write_aside
 from carousel.jobs import run as runs
 from carousel.jobs.run import Run
 from carousel.jobs.settings import TrainSettings
@@ -347,9 +346,8 @@ def keep(out: Path, prepared: dict[str, Any], result: Result) -> None:
     arrays |= {f"gates {name}": values for name, values in result.gates.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    write_aside(out / "forecasts.npz", buffer.getvalue())
     plain = replace(result, gates={}).__dict__ | {"held": [{"id": held.id, "times": held.times} for held in result.held]}
-    runs.keep(out, prepared, plain)
+    runs.keep(out, prepared, plain, buffer.getvalue())
 
 
 def load(folder: Run | Path | str) -> tuple[Settings, Result]:
@@ -359,7 +357,7 @@ def load(folder: Run | Path | str) -> tuple[Settings, Result]:
         InputError: a folder that holds no finished forecast.
     """
     run = Run.of(folder)
-    return run.load(Settings, lambda table, place: _result(table, place, _arrays(run.folder / "forecasts.npz")))
+    return run.load(Settings, lambda table, place: _result(table, place, _arrays(run)))
 
 
 def _result(table: dict[str, Any], place: str, arrays: dict[str, np.ndarray]) -> Result:
@@ -381,16 +379,15 @@ def _result(table: dict[str, Any], place: str, arrays: dict[str, np.ndarray]) ->
     return Result(**vars(shared), **own, held=held, gates=gates)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    import zipfile
-    import zlib
-
+def _arrays(run: Run) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
-        return dict(np.load(path))
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: missing or damaged: {error}") from None
+        return dict(np.load(io.BytesIO(run.read("forecasts.npz"))))
+    except InputError:
+        raise
+    except Exception as error:  # in damaged bytes zipfile and NumPy meet errors of a dozen kinds
+        raise InputError(f"{run.folder / 'forecasts.npz'}: missing or damaged: {error}") from None
 
 
 def _prepared(run: Run) -> Prepared:

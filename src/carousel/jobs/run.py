@@ -3,12 +3,15 @@
 config.toml       [settings]: the job's settings, with its name; written by `carousel.train.fit`
 best/             the weights that count
 prepared.json     what the network must know of its training data to be used alone
-result.json       the job's result; written last
+result.json       the job's result
+SHA256SUMS        digests of these files, as `sha256sum -c` reads them; written last
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Callable
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
     from carousel.cell import Cell
     from carousel.task import Task
     from carousel.train import Fit
+
+SUMS = "SHA256SUMS"
+SEALED = ("config.toml", "metrics.jsonl", "best/weights.safetensors", "prepared.json", "result.json", "forecasts.npz")
+"""Files of a finished run whose digests are kept, those that there are."""
 
 S = TypeVar("S", bound=TrainSettings)
 P = TypeVar("P")
@@ -80,17 +87,45 @@ class Run:
         return run if isinstance(run, Run) else Run(run)
 
     @cached_property
+    def sums(self) -> dict[str, str]:
+        """name -> SHA-256 of the files of a finished run, as SHA256SUMS has them; empty where there is none."""
+        path = self.folder / SUMS
+        if not path.is_file():
+            return {}
+        found = dict(re.findall(r"^([0-9a-f]{64})  (.+)$", path.read_text(errors="replace"), re.MULTILINE))
+        if not set(found.values()) <= set(SEALED) or len(found) != len(path.read_bytes().splitlines()):
+            raise InputError(f"{path}: damaged; without it the files are read unchecked")
+        return {name: digest for digest, name in found.items()}
+
+    def read(self, name: str) -> bytes:
+        """The content of a file of the run, which of a finished run must be what it was.
+
+        Raises:
+            InputError: a file that has changed.
+            OSError: a file that is not there.
+        """
+        path = self.folder / name
+        content = path.read_bytes()
+        if self.sums.get(name, found := hashlib.sha256(content).hexdigest()) != found:
+            raise InputError(
+                f"{path}: changed since the run was finished; restore it, or if that is meant, take its line out of {SUMS}"
+            )
+        return content
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """config.toml, with the job's settings in it, whether or not training has ended."""
         path = self.folder / "config.toml"
         try:
-            config = tomllib.loads(path.read_text(encoding="utf-8"))
+            config = tomllib.loads(self.read("config.toml").decode())
             config["settings"] = {**config["settings"], "job": str(config["settings"]["job"])}
             return config
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{self.folder}: not a run folder: there is no config.toml in it") from None
         except KeyError as error:
             raise InputError(f"{path}: not the settings of a run: it has no {error}") from None
+        except InputError:
+            raise
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: not the settings of a run: {error}") from None
 
@@ -142,7 +177,9 @@ class Run:
         from carousel.models import build
 
         cell = build(**self.network_arguments())
-        load_weights(cell, self.folder / "best" / "weights.safetensors")
+        path = self.folder / "best" / "weights.safetensors"
+        load_weights(cell, path)
+        self.read("best/weights.safetensors")  # of a finished run: those that it had
         return cell.eval()
 
     def network_arguments(self) -> dict[str, Any]:
@@ -180,10 +217,12 @@ class Run:
         assert self.table  # names a folder that is no run
         path = self.folder / name
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = json.loads(self.read(name))
         except FileNotFoundError:
             go_on = f"carousel resume {shlex.quote(str(self.folder))}"
             raise InputError(f"{self.folder}: the run has no result yet; go on with: {go_on}") from None
+        except InputError:
+            raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: damaged: {error}") from None
         if not isinstance(table, dict):
@@ -217,14 +256,25 @@ def fitted(cell: Cell, task: Task, settings: TrainSettings, **where: Any) -> Fit
 
 
 def keep_prepared(folder: Path, prepared: dict[str, Any]) -> None:
-    """Write what was learned of the data; arrays become lists."""
+    """Write what was learned of the data, arrays as lists, then the digests of all files."""
+    (folder / SUMS).unlink(missing_ok=True)
     _keep_json(folder / "prepared.json", prepared)
+    _seal(folder)
 
 
-def keep(folder: Path, prepared: dict[str, Any], result: dict[str, Any]) -> None:
-    """Write what was learned of the data, then the result; arrays become lists."""
-    keep_prepared(folder, prepared)
+def keep(folder: Path, prepared: dict[str, Any], result: dict[str, Any], arrays: bytes | None = None) -> None:
+    """Write what was learned of the data, the arrays, the result, and the digests of all files; other arrays become lists."""
+    (folder / SUMS).unlink(missing_ok=True)
+    if arrays is not None:
+        write_aside(folder / "forecasts.npz", arrays)
+    _keep_json(folder / "prepared.json", prepared)
     _keep_json(folder / "result.json", result)
+    _seal(folder)
+
+
+def _seal(folder: Path) -> None:
+    there = [name for name in SEALED if (folder / name).exists()]
+    write_aside(folder / SUMS, "".join(f"{digest(folder / name)}  {name}\n" for name in there))
 
 
 def gates(cell: Cell, inputs: Tensor, last: int) -> dict[str, np.ndarray]:

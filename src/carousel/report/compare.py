@@ -76,7 +76,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
         scores=_scores(names, results, [_weights(run) for run in runs]),
         settings=Table(["setting", *names], [[name.replace("_", " "), *(table[name] for table in tables)] for name in differing]),
         notes=_notes(all_settings, differing),
-        panels=_panels(runs, names, results[0].rows, all_settings[0]),
+        panels=_panels(opened, names, results[0].rows, all_settings[0]),
         commands=[(name, result.command) for name, result in zip(names, results, strict=True)],
     )
 
@@ -136,7 +136,7 @@ def _test_is_given(settings: Any) -> bool:
 
 
 def _panels(
-    runs: Sequence[Path], names: Sequence[str], rows: Sequence[Row], settings: Any
+    runs: Sequence[Run], names: Sequence[str], rows: Sequence[Row], settings: Any
 ) -> dict[tuple[str, str], dict[str, list[list[tuple[float, float]]]]]:
     """Validation loss, and the table's first measure where training watched it too, of all runs that have them."""
     found = {name: curves(run) for name, run in zip(names, runs, strict=True)}
@@ -150,5 +150,5 @@ def _panels(
             unit = "%" if quantity in HIGHER_IS_BETTER else units[quantity]
             panels[f"validation {quantity}", unit] = of_runs
     if not panels:
-        raise InputError(f"{runs[0] / 'metrics.jsonl'}: not the metrics of a run: no validation loss")
+        raise InputError(f"{runs[0].folder / 'metrics.jsonl'}: not the metrics of a run: no validation loss")
     return panels

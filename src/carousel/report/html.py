@@ -56,7 +56,7 @@ def write_run_report(folder: Run | Path | str) -> Path:
     settings, result = jobs.of_run(opened).load(opened)
     own: Content = import_module(f"carousel.report.{settings.job}").content(run, settings, result)
     with style.context(plots.STYLE):
-        learning = plots.svg(_learning_curves(run, own))
+        learning = plots.svg(_learning_curves(opened, own))
     given = [(name, value) for name, value in asdict(settings).items() if value not in (None, (), False)]
     return _write(
         run / "report.html",
@@ -130,7 +130,7 @@ def _write(path: Path, template: str, **content: Any) -> Path:
 # --- The report of a run ---------------------------------------------------------------------------
 
 
-def _learning_curves(run: Path, own: Content) -> Figure:
+def _learning_curves(run: Run, own: Content) -> Figure:
     """Loss of both splits and what tells most besides, as metrics.jsonl has them, with the point that was kept."""
     chosen_by, _ = own.monitor
     measure, unit = own.shown or own.monitor
@@ -140,7 +140,7 @@ def _learning_curves(run: Path, own: Content) -> Figure:
         kept = kept_at, dict(found["validation", measure])[kept_at]
         panels = {("loss", own.loss_unit): {split: [found[split, "loss"]] for split in ("train", "validation")}}
     except KeyError as error:
-        raise InputError(f"{run / 'metrics.jsonl'}: not the metrics of a run: {error}") from None
+        raise InputError(f"{run.folder / 'metrics.jsonl'}: not the metrics of a run: {error}") from None
     if measure != "loss":
         panels[f"{measure} on validation", unit] = {"validation": [found["validation", measure]]}
     return plots.learning_curves(panels, plots.palette(("train", "validation"), ()), marked=kept)
