@@ -20,6 +20,7 @@ from carousel.engine import batched
 from carousel.engine.call import Call, rebuilt, structure
 from carousel.engine.capture import UnsupportedStep, capture
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Loop, Value
+from carousel.engine.lock import LOCK
 from carousel.engine.lowering import Lowering
 from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
@@ -49,7 +50,9 @@ class Lowered:
         """The program for these gradients; made when first asked for."""
         key = (needs, state_needs, return_states)
         if key not in self.programs:
-            self.programs[key] = make_program(make_plan(self.graph, needs, state_needs, return_states), self.lowering)
+            with LOCK:
+                if key not in self.programs:
+                    self.programs[key] = make_program(make_plan(self.graph, needs, state_needs, return_states), self.lowering)
         return self.programs[key]
 
     @cached_property
@@ -88,17 +91,15 @@ def lower(cell: Cell, call: Call, lowering: Lowering) -> Lowered:
         (*call.step_noise, *call.sequence_noise),
         tuple([(name, leaf.shape, leaf.dtype) for name, leaf in call.cell_now.weights.items()]),
     )
-    found = _cache.get(key)
-    if found is None:
-        try:
-            found = _captured(cell, call, lowering)
-        except UnsupportedStep as refusal:
-            found = str(refusal)
-        _cache[key] = found
-        while len(_cache) > _CACHE_SIZE:
-            _cache.popitem(last=False)
-    else:
+    try:
         _cache.move_to_end(key)
+        found = _cache[key]
+    except KeyError:
+        with LOCK:
+            found = _cache.get(key) or _captured_or_why_not(cell, call, lowering)
+            _cache[key] = found
+            while len(_cache) > _CACHE_SIZE:
+                _cache.popitem(last=False)
     if isinstance(found, str):
         raise UnsupportedStep(found)
     return found
@@ -106,6 +107,13 @@ def lower(cell: Cell, call: Call, lowering: Lowering) -> Lowered:
 
 _LEADING = (2, 1, 1, 2, 1)
 """Leading axes of inputs, state, context, step noise and sequence noise: (T, B) or (B,)."""
+
+
+def _captured_or_why_not(cell: Cell, call: Call, lowering: Lowering) -> Lowered | str:
+    try:
+        return _captured(cell, call, lowering)
+    except UnsupportedStep as refusal:
+        return str(refusal)
 
 
 def _captured(cell: Cell, call: Call, lowering: Lowering) -> Lowered:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 import random
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -23,9 +22,6 @@ from carousel.cell import Cell
 from carousel.engine.dependencies import Dependencies, makes_weight, own_attributes
 from carousel.errors import InputError
 from carousel.torch_private import HOOKS
-
-LOCK = threading.RLock()
-"""Held while a step is captured, and while what was captured is put where all threads find it."""
 
 
 def lifted(cell: Cell) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from carousel.cell import Cell, built
+from carousel.engine.lock import LOCK
 from carousel.engine.standin import lifted, stand_in, unchanging
 from carousel.errors import InputError
 from carousel.torch_private import (
@@ -75,10 +76,25 @@ def trace_batched(cell: Cell, cell_key: Any, x: Any, state: Any, context: Any, n
         tuple((name, leaf.shape, leaf.dtype, leaf.device) for name, leaf in lifted(cell).items()),
     )
     batch = leaves[0].shape[0]
+    found = _found(key, batch)
+    if found is None:
+        with LOCK:
+            found = _found(key, batch) or _traced(cell, arguments, key, batch)
+    return found
+
+
+def _found(key: Any, batch: int) -> TracedStep | None:
     for found in ((key, None), (key, batch)):
-        if found in _cache:
+        try:
             _cache.move_to_end(found)
             return _cache[found]
+        except KeyError:
+            continue
+    return None
+
+
+def _traced(cell: Cell, arguments: tuple[Any, ...], key: Any, batch: int) -> TracedStep:
+    """The step traced, and kept."""
     traced, any_batch = _trace(cell, arguments, symbolic=5)
     if not any_batch:
         # Some operations (layer norm) ask for the batch size as a number, but only to look at it:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import threading
 from array import array
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from carousel.engine.ir import Loop, Value
+from carousel.engine.lock import LOCK
 from carousel.engine.lowering import LoopRunner
 from carousel.engine.native import jit, lanes, threads, tiles
 from carousel.engine.native.lanes import LaneLoop
@@ -105,10 +105,12 @@ class CompiledLoop:
 
     def of_lanes(self, L: int) -> LaneLoop | None:
         """The code for blocks of L rows side by side; None where an operation has no such form."""
-        if L not in self._in_lanes:
+        with LOCK:
+            if L in self._in_lanes:
+                return self._in_lanes[L]
             wide = lanes.in_lanes(self.loop, L)
             self._in_lanes[L] = None if wide is None else LaneLoop(self.loop, wide, L, _Variant(wide, self.width, True).run)
-        return self._in_lanes[L]
+            return self._in_lanes[L]
 
     def step(self) -> OneStep:
         """The code for a single step of a single row."""
@@ -129,14 +131,14 @@ class _Variant:
         products = sum(product.m * product.k for product in self.program.products.values())
         self.elements = sum(prod(op.output.shape) for op in loop.ops) + products // 8  # of a row and step, roughly
         self._library: jit.Library | None = None
-        self._loading = threading.Lock()
 
     def _loaded(self) -> jit.Library:
         """The code, made by the first thread that wants it: code that nobody holds is gone, even while another thread runs it."""
-        with self._loading:
-            if self._library is None:
-                self._library = self._load()
-            return self._library
+        library = self._library
+        if library is None:
+            with LOCK:
+                library = self._library = self._library or self._load()
+        return library
 
     def _load(self) -> jit.Library:
         key = f"{_sources()}\n{canonical(self.loop)}\nwidth {self.width}, single {self.single}"

@@ -18,7 +18,6 @@ import os
 import stat
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
+from carousel.engine.lock import LOCK
 from carousel.engine.native.math import C_FUNCTIONS
 
 CACHE_BYTES = 256 * 2**20
@@ -35,7 +35,6 @@ CACHE_BYTES = 256 * 2**20
 
 DIGEST = hashlib.sha256().digest_size
 
-_lock = threading.Lock()  # LLVM's front door here is not made for several threads
 _count = 0
 
 
@@ -88,7 +87,7 @@ def compile_text(text: str, unroll: bool = False) -> bytes:
 
     `unroll` lets LLVM unroll loops: it doubles the time to compile and pays in the matrix kernel only.
     """
-    with _lock:
+    with LOCK:  # LLVM's front door here is not made for several threads
         machine = _target_machine()
         module = llvm.parse_assembly(text)
         module.triple = machine.triple
@@ -110,7 +109,7 @@ class Library:
 
     def __init__(self, image: bytes, functions: list[str], symbols: Mapping[str, int] = MappingProxyType({})) -> None:
         global _count
-        with _lock:
+        with LOCK:
             _count += 1
             builder = llvm.JITLibraryBuilder().add_object_img(image)
             for name, address in {**_symbols(), **symbols}.items():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from carousel.cell import Cell
 from carousel.engine.call import Call
+from carousel.engine.lock import LOCK
 from carousel.engine.lowered import Lowered
 from carousel.engine.native.compiled import OneStep, compile_loop
 from carousel.engine.packing import packing
@@ -121,9 +122,13 @@ _routines: WeakKeyDictionary[Lowered, OneStep] = WeakKeyDictionary()
 
 def _routine(lowered: Lowered) -> OneStep:
     """All of a step as machine code."""
-    if lowered not in _routines:
-        _routines[lowered] = compile_loop(lowered.whole).step()
-    return _routines[lowered]
+    found = _routines.get(lowered)
+    if found is None:
+        with LOCK:
+            found = _routines.get(lowered)
+            if found is None:
+                found = _routines[lowered] = compile_loop(lowered.whole).step()
+    return found
 
 
 class _Workspace:

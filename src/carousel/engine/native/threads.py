@@ -7,6 +7,7 @@ PyTorch's by name. Where there is none, Python's threads do it (a native call fr
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -53,8 +54,9 @@ done:
 
 def run(address: int, function: Callable[[int, int], None], arguments: int, threads: int) -> None:
     """Call the native function with the thread numbers 0 .. threads - 1, side by side."""
-    if threads == 1:
-        function(arguments, 0)
+    if threads == 1 or _forked:
+        for thread in range(threads):
+            function(arguments, thread)
         return
     team = _team()
     if team is None:
@@ -82,6 +84,11 @@ def _team() -> tuple[Callable[..., None], int] | None:
 
 
 _keep: list[jit.Library] = []
+_forked: list[bool] = []
+"""Not empty in a child of a fork: the threads of OpenMP stayed with the parent, and to wait for them takes forever."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked.append(True))
 
 
 def _loaded_runtime() -> ctypes.CDLL | None:
