@@ -13,6 +13,9 @@ from pathlib import Path
 
 from carousel.errors import InputError
 
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
+"""What the names of recordings end in, in small letters."""
+
 
 def write_aside(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or whoever comes after a crash, finds the old content or all of the new.

@@ -215,7 +215,7 @@ def test_recordings_and_images_that_are_odd_are_skipped(tmp_path: Path, capsys: 
         (
             tmp_path / "sounds",
             11,
-            ["a/00.wav: not a wav file", "a/fast.wav: expected a sample rate", "beside.wav: expected one label"],
+            ["a/00.wav: not a sound file", "a/fast.wav: expected a sample rate", "beside.wav: expected one label"],
         ),
         (tmp_path / "images-idx3", 8, ["image 4: step 2, channel 1: expected a finite number, got nan"]),
     ):

@@ -8,12 +8,14 @@ import tarfile
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broken import broken, read_or_refused, whatever
-from carousel.data.audio import FLOOR, LogMel, log_mel, mel_bands, read_recordings, read_wav
+from carousel.data.audio import FLOOR, LogMel, log_mel, mel_bands, read_recordings, read_sound
 from carousel.errors import InputError
+from carousel.jobs import of_file
 from sounds import RATE, sine, wav
 
 HOW = LogMel(mels=10, window=25, hop=10)
@@ -32,14 +34,37 @@ def tar(files, mode="w"):
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
 def test_samples_of_every_width(width):
     samples = np.array([0.0, 0.5, -0.5, 0.25, -1.0])
-    read, rate = read_wav(wav(samples, 11025, width), "here")
+    read, rate = read_sound(wav(samples, 11025, width), "here")
     assert rate == 11025
     np.testing.assert_allclose(read, samples, atol=2.0 ** (1 - 8 * width))
 
 
 def test_channels_are_averaged():
-    read, _ = read_wav(wav([[0.5, 0.25], [-0.5, 0.0]]), "here")
+    read, _ = read_sound(wav([[0.5, 0.25], [-0.5, 0.0]]), "here")
     np.testing.assert_allclose(read, [0.375, -0.25], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype", "close"),
+    [
+        ("FLAC", "PCM_16", 1e-4),
+        ("FLAC", "PCM_24", 1e-6),
+        ("AIFF", "PCM_16", 1e-4),
+        ("OGG", "VORBIS", 0.1),
+        ("MP3", "MPEG_LAYER_III", 0.1),
+    ],
+)
+def test_other_kinds_of_sound_files(tmp_path, form, subtype, close):
+    samples = sine(500, 0.2)
+    for name in (f"x.{form.lower()}", f"sub/Y.{form}"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, np.stack([samples, samples], axis=1), RATE, format=form, subtype=subtype)
+    read, rate = read_sound((tmp_path / name).read_bytes(), "here")
+    assert rate == RATE
+    np.testing.assert_allclose(read[400:1200], samples[400:1200], atol=close)
+    assert read_recordings(tmp_path, HOW).names == [f"sub/Y.{form}", f"x.{form.lower()}"]
+    assert len(read_recordings(tmp_path / f"x.{form.lower()}", HOW).items[0]) >= 20
+    assert of_file(tmp_path / f"x.{form.lower()}") == "classify"
 
 
 WHOLE, FLOAT, A_LAW = 1, 3, 6
@@ -65,15 +90,15 @@ RAW = (SAMPLES * 2**15).astype("<i2").tobytes()
 def test_kinds_of_samples(dtype, code, extensible):
     kind = np.dtype(dtype)
     raw = (SAMPLES * (1 if kind.kind == "f" else 2 ** (8 * kind.itemsize - 1))).astype(kind).tobytes()
-    read, rate = read_wav(riff(raw, code, kind.itemsize, extensible=extensible), "here")
+    read, rate = read_sound(riff(raw, code, kind.itemsize, extensible=extensible), "here")
     assert rate == RATE
     np.testing.assert_array_equal(read, SAMPLES)
 
 
 def test_samples_of_the_telephone_and_the_other_order_of_bytes():
-    read, _ = read_wav(riff(b"\xd5\x55\xaa", A_LAW, 1), "here")  # G.711: the smallest of either sign, the largest
+    read, _ = read_sound(riff(b"\xd5\x55\xaa", A_LAW, 1), "here")  # G.711: the smallest of either sign, the largest
     np.testing.assert_allclose(read, [2**-12, -(2**-12), 0.984375], atol=1e-6)
-    read, _ = read_wav(riff((SAMPLES * 2**15).astype(">i2").tobytes(), order=">"), "here")
+    read, _ = read_sound(riff((SAMPLES * 2**15).astype(">i2").tobytes(), order=">"), "here")
     np.testing.assert_array_equal(read, SAMPLES)
 
 
@@ -81,15 +106,15 @@ def test_samples_of_the_telephone_and_the_other_order_of_bytes():
 @pytest.mark.parametrize("whole", [0, 36, 0xFFFFFFFF, 0x80000024])
 @pytest.mark.parametrize("chunks", [{}, {"before": ODD}, {"between": ODD}])
 def test_of_an_unfinished_file_all_that_is_there_is_read(size, whole, chunks):
-    read, _ = read_wav(riff(RAW, size=size, whole=whole, **chunks), "here")
+    read, _ = read_sound(riff(RAW, size=size, whole=whole, **chunks), "here")
     np.testing.assert_array_equal(read, SAMPLES)
-    read, _ = read_wav(riff(RAW[:-1], size=size, whole=whole, **chunks), "here")  # cut off within a sample
+    read, _ = read_sound(riff(RAW[:-1], size=size, whole=whole, **chunks), "here")  # cut off within a sample
     np.testing.assert_array_equal(read, SAMPLES[:-1])
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_of_an_unfinished_file_in_either_order_of_bytes(order):
-    read, _ = read_wav(riff((SAMPLES * 2**15).astype(f"{order}i2").tobytes(), order=order, size=0, whole=0), "here")
+    read, _ = read_sound(riff((SAMPLES * 2**15).astype(f"{order}i2").tobytes(), order=order, size=0, whole=0), "here")
     np.testing.assert_array_equal(read, SAMPLES)
 
 
@@ -98,9 +123,9 @@ def test_of_an_unfinished_file_in_either_order_of_bytes(order):
 )
 def test_chunks_before_the_format_and_after_the_sound(chunk):
     for content in (riff(RAW, before=chunk), riff(RAW, between=chunk), riff(RAW) + chunk, riff(RAW, FLOAT, 4, before=chunk)):
-        read, _ = read_wav(content, "here")
+        read, _ = read_sound(content, "here")
         assert len(read) in (400, 200)
-    read, _ = read_wav(riff(RAW, before=chunk, between=chunk) + chunk, "here")
+    read, _ = read_sound(riff(RAW, before=chunk, between=chunk) + chunk, "here")
     np.testing.assert_array_equal(read, SAMPLES)
 
 
@@ -195,7 +220,7 @@ def test_a_folder_with_a_sub_folder_a_label(folder):
     assert sequences.names == ["high/deep/c.wav", "low/a.WAV", "low/b.wav"]
     assert sequences.labels == ["deep", "low", "low"]
     assert (sequences.kind, sequences.rate) == ("numbers", RATE)
-    np.testing.assert_allclose(sequences.items[2], log_mel(read_wav(wav(sine(300)), "")[0], RATE, HOW), rtol=1e-6)
+    np.testing.assert_allclose(sequences.items[2], log_mel(read_sound(wav(sine(300)), "")[0], RATE, HOW), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "mode"), [("sounds.tar", "w"), ("sounds.tar.gz", "w:gz"), ("sounds.tgz", "w:gz")])
@@ -244,15 +269,18 @@ ARCHIVE = tar({"a/x.wav": GOOD})
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a wav file that can be read (Format not recognised); save it as 16-bit PCM"),
-        (b"what is this, no wav file at all?", "not a wav file that can be read (Format not recognised); save it as 16-bit PCM"),
-        (GOOD[:20] + b"\x77\x77" + GOOD[22:], "not a wav file that can be read ("),
+        (b"", "not a sound file that can be read (Format not recognised); save it as wav, 16-bit PCM"),
+        (
+            b"what is this, no wav file at all?",
+            "not a sound file that can be read (Format not recognised); save it as wav, 16-bit PCM",
+        ),
+        (GOOD[:20] + b"\x77\x77" + GOOD[22:], "not a sound file that can be read ("),
         (GOOD[:-10], "the wav file is cut off: it has 310 of 320 bytes of sound"),
         (riff(RAW[:-10], size=len(RAW), whole=0), "the wav file is cut off: it has 790 of 800 bytes of sound"),
-        (wav(np.zeros((0, 1))), "the wav file holds no sound"),
-        (riff(b"", whole=0), "the wav file holds no sound"),
-        (riff(b"", whole=len(riff(b"", before=ODD)) - 8) + ODD, "the wav file holds no sound"),
-        (GOOD[:24] + bytes(4) + GOOD[28:], "not a wav file that can be read ("),
+        (wav(np.zeros((0, 1))), "the file holds no sound"),
+        (riff(b"", whole=0), "the file holds no sound"),
+        (riff(b"", whole=len(riff(b"", before=ODD)) - 8) + ODD, "the file holds no sound"),
+        (GOOD[:24] + bytes(4) + GOOD[28:], "not a sound file that can be read ("),
         (riff(np.array([0, np.nan], "<f4").tobytes(), FLOAT, 4), "sample 2: expected finite numbers, got nan"),
         (riff(np.array([0, 1, -np.inf], "<f4").tobytes(), FLOAT, 4), "sample 3: expected finite numbers, got -inf"),
         (riff(np.array([1e300], "<f8").tobytes(), FLOAT, 8), "sample 1: expected finite numbers, got 1e+300"),
@@ -267,7 +295,7 @@ def test_a_wav_that_is_none_is_one_line(tmp_path, content, message):
 
 
 def test_no_recordings_and_no_tar_file(tmp_path):
-    with pytest.raises(InputError, match="no wav files there"):
+    with pytest.raises(InputError, match=r"no recordings there; expected files that end in \.wav, \.flac"):
         read_recordings(tmp_path, HOW)
     (tmp_path / "some.tar").write_bytes(b"something else" * 100)
     with pytest.raises(InputError, match=r"some\.tar: not a tar file, or a damaged one"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from carousel.data.audio import Hops, LogMel, read_recordings, read_wav
+from carousel.data.audio import Hops, LogMel, read_recordings, read_sound
 from carousel.errors import InputError
 from carousel.jobs import classify, labelled, of_file
 from carousel.jobs.classify import Settings
@@ -228,7 +228,7 @@ def test_recordings_with_a_pattern_for_the_test_part(sounds, tmp_path):
 def test_a_stream_of_sound_has_the_features_of_the_whole(sounds):
     how = LogMel(mels=8)
     sequences = read_recordings(sounds / "low" / "1.wav", how)
-    samples, rate = read_wav((sounds / "low" / "1.wav").read_bytes(), "")
+    samples, rate = read_sound((sounds / "low" / "1.wav").read_bytes(), "")
     hops = Hops(how, rate)
     steps = np.concatenate([hops(samples[at : at + hops.hop]) for at in range(0, len(samples) - hops.hop + 1, hops.hop)])
     np.testing.assert_allclose(steps, sequences.items[0], rtol=1e-5)
@@ -337,7 +337,7 @@ def test_files_that_cannot_be_classified(tmp_path, sounds):
     refused("a.ts", "@classLabel true a\n@data\n1:a\n2:a\n3:a\n4:a\n", "expected two labels or more, found a only")
     refused("b.ts", "@classLabel false\n@data\n1\n2\n", r"b\.ts: line 3: expected one label, found no label")
     refused("c.jsonl", '{"values": [1, 2], "label": ["x", "y"]}\n', "line 1: expected one label, found a label for each step")
-    refused("d.csv", "a,b\n1,2\n", r"d\.csv: expected a folder or \.tar of wav files, a \.ts, \.tsv, \.jsonl, \.json or idx file")
+    refused("d.csv", "a,b\n1,2\n", r"d\.csv: expected a folder or \.tar of recordings, a \.ts, \.tsv, \.jsonl, \.json or idx file")
     refused("e.jsonl", '{"text": "a", "label": 1}', "--noise would not be read: .*jsonl holds words", noise=0.1)
     refused("e.jsonl", '{"values": [1], "label": 1}', "--embedding would not be read: .*jsonl holds numbers", embedding=3)
     refused("e.jsonl", '{"text": "a", "label": 1}', "--by: expected words or bytes for JSON lines, got rows", by="rows")

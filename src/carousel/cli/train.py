@@ -66,7 +66,7 @@ app = Sectioned(
 app.help = """Train a network on a file, judge it on a part that was held back, and write a report.
 
 The job is told by the kind of the file where none is named: a table (.csv) is forecast; recordings (a folder or .tar of
-wav files), .ts, .tsv, idx and JSON lines (.jsonl) are classified; JSON lines with a list of labels and CoNLL files are
+them), .ts, .tsv, idx and JSON lines (.jsonl) are classified; JSON lines with a list of labels and CoNLL files are
 tagged; any other file is a text. The options are the job's: `carousel train forecast --help`."""
 
 

@@ -1,4 +1,4 @@
-"""Labelled recordings: wav files in a folder or a tar file, as sequences of log-mel features.
+"""Labelled recordings: sound files in a folder or a tar file, as sequences of log-mel features.
 
 The label is the name of the sub-folder that a recording lies in, or what a pattern finds in the file's
 name. A step is `hop` milliseconds: the energy of the latest `window` milliseconds of sound, by bands of
@@ -25,6 +25,7 @@ import numpy as np
 from carousel.data.files import read_bytes, shortened
 from carousel.data.sequences import Sequences, may_be_skipped
 from carousel.errors import InputError
+from carousel.files import SOUNDS
 
 FLOOR = 1e-10
 """Added to an energy before its logarithm; a full-scale sine has 1/4."""
@@ -62,17 +63,17 @@ class LogMel:
 def read_recordings(
     path: Path | str, how: LogMel, *, label_pattern: str | None = None, skipped: list[str] | None = None
 ) -> Sequences:
-    """The recordings of a folder (its sub-folders included) or a tar file, in the order of their names; or of one wav file.
+    """The recordings of a folder (its sub-folders included) or a tar file, in the order of their names; or of one sound file.
 
     Args:
-        path:           the folder, the .tar, .tar.gz or .tgz file, or the .wav file.
+        path:           the folder, the .tar, .tar.gz or .tgz file, or the sound file.
         how:            the features.
         label_pattern:  a regular expression; what its first group matches in a file's name is the label.
                         None: the label is the name of the sub-folder; there is none beside it.
         skipped:        gets the reason for each recording that is left out; None: one that cannot be read is refused.
 
     Raises:
-        InputError: a file that cannot be read or is no wav file, sample rates that differ, a name
+        InputError: a file that cannot be read or is no sound file, sample rates that differ, a name
             that the pattern does not match; with the name of the recording.
     """
     pattern = None if label_pattern is None else compiled(label_pattern, "--label-pattern", groups=1)
@@ -82,7 +83,7 @@ def read_recordings(
         name = "".join(letter if letter.isprintable() else "?" for letter in written)
         place = f"{path}: {name}"
         with may_be_skipped(skipped):
-            samples, own = read_wav(content, place)
+            samples, own = read_sound(content, place)
             if own != (rate or own):
                 raise InputError(
                     f"{place}: expected a sample rate of {rate} Hz, as {first} has, got {own} Hz; resample one of them"
@@ -94,7 +95,7 @@ def read_recordings(
             labels.append(label)
             names.append(name)
     if not items:
-        raise InputError(f"{path}: no wav files there")
+        raise InputError(f"{path}: no recordings there; expected files that end in {', '.join(SOUNDS)}")
     return Sequences(str(path), "numbers", items, labels, names, rate)
 
 
@@ -109,10 +110,10 @@ def compiled(pattern: str, option: str, groups: int = 0) -> re.Pattern[str]:
     return made
 
 
-def read_wav(content: bytes, place: str) -> tuple[np.ndarray, int]:
-    """(samples (n,), whole numbers as -1..1, channels averaged; sample rate in Hz) of a wav file of any kind of samples.
+def read_sound(content: bytes, place: str) -> tuple[np.ndarray, int]:
+    """(samples (n,), whole numbers as -1..1, channels averaged; sample rate in Hz) of a sound file: wav, FLAC, Ogg, MP3 or AIFF.
 
-    Of an unfinished file, or one written into a pipe, whose header does not know how long it is, all that is there is read.
+    Of an unfinished wav file, or one written into a pipe, whose header does not know how long it is, all that is there is read.
     """
     import soundfile
 
@@ -120,9 +121,9 @@ def read_wav(content: bytes, place: str) -> tuple[np.ndarray, int]:
         frames, rate = soundfile.read(io.BytesIO(_sized(content, place)), dtype="float64", always_2d=True)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
-        raise InputError(f"{place}: not a wav file that can be read ({reason}); save it as 16-bit PCM") from None
+        raise InputError(f"{place}: not a sound file that can be read ({reason}); save it as wav, 16-bit PCM") from None
     if not len(frames):
-        raise InputError(f"{place}: the wav file holds no sound")
+        raise InputError(f"{place}: the file holds no sound")
     # Their squares are summed.
     wrong = ~(np.abs(frames) < 1e100).all(axis=1)
     if wrong.any():
@@ -231,13 +232,13 @@ def mel_bands(mels: int, points: int, rate: int) -> np.ndarray:
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name within, content) of every wav file; hidden ones are left out."""
+    """(name within, content) of every recording; hidden ones are left out."""
     if path.is_dir():
         for file in path.rglob("*"):
             name = file.relative_to(path).as_posix()
-            if _is_wav(name) and file.is_file():
+            if _is_sound(name) and file.is_file():
                 yield name, read_bytes(file)
-    elif path.suffix.lower() == ".wav":
+    elif path.suffix.lower() in SOUNDS:
         yield path.name, read_bytes(path)
     else:
         yield from _members(path, read_bytes(path))
@@ -247,7 +248,7 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for member in archive:
-                if member.isfile() and _is_wav(member.name):
+                if member.isfile() and _is_sound(member.name):
                     file = archive.extractfile(member)
                     assert file is not None  # it is a file
                     yield member.name, file.read()
@@ -255,9 +256,9 @@ def _members(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
         raise InputError(f"{path}: not a tar file, or a damaged one: {error}") from None
 
 
-def _is_wav(name: str) -> bool:
+def _is_sound(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    return bool(parts) and name.lower().endswith(".wav") and not any(part.startswith(".") for part in parts)
+    return bool(parts) and name.lower().endswith(SOUNDS) and not any(part.startswith(".") for part in parts)
 
 
 def _label(name: str, pattern: re.Pattern[str] | None, place: str) -> str | None:

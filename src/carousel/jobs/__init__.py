@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from carousel.errors import InputError
+from carousel.files import SOUNDS
 
 if TYPE_CHECKING:
     from carousel.jobs.run import Result, Run
@@ -82,7 +83,7 @@ def of_run(run: Run | Path | str) -> Job:
 def of_file(path: Path) -> str:
     """The job that a file is for, by its kind: what `carousel train FILE` takes where no job is named.
 
-    .csv: forecast; .ts, .tar, idx and a folder: classify; .jsonl and .json: classify, or tag where the first
+    .csv: forecast; .ts, .tar, idx, a recording and a folder: classify; .jsonl and .json: classify, or tag where the first
     object has a list of labels; .tsv: classify, or forecast where it begins with names; CoNLL files: tag; every other
     file is a text: language. Each may be packed (.gz).
 
@@ -93,7 +94,7 @@ def of_file(path: Path) -> str:
         raise InputError(f"{path}: no such file")
     if ending(path) == ".csv":
         return "forecast"
-    if path.is_dir() or ending(path) in (".ts", ".tar", ".tgz", ".wav") or re.search(IDX, path.name):
+    if path.is_dir() or ending(path) in (".ts", ".tar", ".tgz", *SOUNDS) or re.search(IDX, path.name):
         return "classify"
     if ending(path) in JSON:
         return "tag" if _labels_each_step(path) else "classify"

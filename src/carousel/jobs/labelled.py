@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from carousel.errors import InputError
+from carousel.files import SOUNDS
 from carousel.jobs import IDX, JSON, ending, run
 from carousel.jobs.settings import Section, Training, TrainSettings
 from carousel.plain import typed
@@ -125,7 +126,7 @@ class LabelledResult(run.Result):
 
 def kind_of(path: Path) -> str:
     """recordings, images, JSON lines, .ts or .tsv; InputError for a file of another kind."""
-    if path.is_dir() or ending(path) in (".tar", ".tgz", ".wav"):
+    if path.is_dir() or ending(path) in (".tar", ".tgz", *SOUNDS):
         return "recordings"
     if ending(path) in JSON:
         return "JSON lines"
@@ -134,7 +135,7 @@ def kind_of(path: Path) -> str:
     if re.search(IDX, path.name):
         return "images"
     raise InputError(
-        f"{path}: expected a folder or .tar of wav files, a .ts, .tsv, .jsonl, .json or idx file (with idx in its name), "
+        f"{path}: expected a folder or .tar of recordings, a .ts, .tsv, .jsonl, .json or idx file (with idx in its name), "
         "or .gz of one"
     )
 

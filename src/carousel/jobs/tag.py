@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carousel.errors import InputError
+from carousel.files import SOUNDS
 from carousel.jobs import JSON, ending, labelled
 from carousel.jobs.labelled import LabelledResult as Result
 from carousel.jobs.labelled import LabelledSettings, Prepared
@@ -108,7 +109,7 @@ def _read(path: Path, settings: Settings, *, with_labels: bool = True) -> "Seque
     from carousel.data.conll import read_conll
     from carousel.data.jsonl import read_jsonl
 
-    if path.is_dir() or ending(path) in (".csv", ".ts", ".tsv", ".tar", ".wav"):
+    if path.is_dir() or ending(path) in (".csv", ".ts", ".tsv", ".tar", *SOUNDS):
         raise InputError(f"{path}: expected a file of JSON lines (.jsonl), a CoNLL file, or .gz of one, to tag")
     reader = read_jsonl if ending(path) in JSON else read_conll
     read = partial(reader, key=settings.key, label_key=settings.label_key, with_labels=with_labels)
