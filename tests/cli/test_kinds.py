@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import math
 from pathlib import Path
@@ -41,6 +43,8 @@ def lines_of(form: str) -> str:
             pairs = [",".join(f"(2020-01-01 00:{t:02}:00,{value})" for t, value in enumerate(wave)) for wave in WAVES]
             head = "@timeStamps true\n@univariate true\n@classLabel true 0 1\n@data\n"
             return head + "".join(f"{line}:{label}\n" for line, label in zip(pairs, LABELS, strict=True))
+        case "csv":
+            return "text,label\n" + "".join(f'"a {word}, film",{word}\n' for word in ("good", "bad") * 20)
         case "conll":
             return "\n".join("".join(f"{word} _ {tag}\n" for word, tag in one) for one in tagged)
         case "conllu":
@@ -57,6 +61,7 @@ def lines_of(form: str) -> str:
         ("waves.json", "json", "classify", ["0", "1"], 1),
         ("lines.json", "jsonl", "classify", ["false", "true"], 1),
         ("waves.ts", "ts", "classify", ["0", "1"], 2),
+        ("films.csv", "csv", "classify", ["bad", "good"], 64),
         ("eng.conll", "conll", "tag", ["DET", "NOUN", "VERB"], 64),
         ("en.conllu", "conllu", "tag", ["DET", "NOUN", "VERB"], 64),
         ("tags.json", "tags", "tag", ["DET", "NOUN", "VERB"], 64),
@@ -72,10 +77,13 @@ def test_the_job_is_found_and_the_file_is_read_and_predicted(
     assert (run.table["job"], run.prepared["labels"], run.prepared["input_size"]) == (job, labels, inputs)
     capsys.readouterr()
     assert main(["predict", str(tmp_path / "run"), str(file)]) == 0
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    printed = capsys.readouterr().out
+    as_table = csv.DictReader(io.StringIO(printed)) if form == "csv" else None
+    records = list(as_table or map(json.loads, printed.splitlines()))
     assert len(records) == 40
     told = [label for record in records for label in record.get("labels", [record.get("label")])]
     truth = [TAGS[word] for one in SENTENCES for word in one] if job == "tag" else [labels[label] for label in LABELS]
+    truth = ["good", "bad"] * 20 if form == "csv" else truth
     assert sum(one == other for one, other in zip(told, truth, strict=True)) > 0.8 * len(truth)
     assert main(["evaluate", str(tmp_path / "run"), str(file)]) == 0
 
@@ -97,6 +105,8 @@ def test_predict_does_not_look_at_labels(tmp_path: Path, capsys: Capture) -> Non
     ("name", "content", "job"),
     [
         ("a.csv", "t,x\n1,2\n", "forecast"),
+        ("a.csv", "label,value\n1,2\n", "forecast"),
+        ("a.csv", '"Text";"Label"\r\n"a";1\r\n', "classify"),
         ("a.tsv", "time\tvalue\n1\t2\n", "forecast"),
         ("a.tsv", "1\t0.5\t-2e-3\tNaN\n2\t1\t2\t3\n", "classify"),
         ("a.tsv", "up\t0.5\t1\n", "classify"),

@@ -95,6 +95,19 @@ def test_an_array_is_as_its_lines(jsonl, pack):
             assert array.names == ["entry 1", "entry 2"]
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_rows_of_a_table_are_objects(tmp_path, pack):
+    path = tmp_path / ("reviews.csv" if pack is bytes else "reviews.csv.gz")
+    path.write_bytes(pack(b'text;label;stars\r\n"A fine; film\r\nfor two.";good;5\r\n"So ""dull""";;1\r\n'))
+    sequences = read_jsonl(path)
+    assert sequences.items == [["a", "fine", ";", "film", "for", "two", "."], ["so", '"', "dull", '"']]
+    assert (sequences.labels, sequences.names) == (["good", None], ["row 2", "row 3"])
+    assert read_jsonl(path, key="text", label_key="stars").labels == ["5", "1"]
+    path.write_bytes(pack(b"text,label\na,x\n,y\n"))
+    with pytest.raises(InputError, match="row 3: no sequence: expected the key 'text', got 'label'"):
+        read_jsonl(path)
+
+
 def test_words_keep_inner_apostrophes_and_marks_by_themselves():
     assert words("Don't stop... it's 'quoted', 3.5 naïve_x") == (
         ["don't", "stop", ".", ".", ".", "it's", "'", "quoted", "'", ",", "3", ".", "5", "naïve_x"]

@@ -1,5 +1,7 @@
 """Labelled sequences from JSON lines: an object a line, with a sequence and its label; or from one array of such objects.
 
+Of a CSV file each row is such an object: its texts by the names of their columns.
+
 The sequence is a text (`"text": "fine film"`), read by words or by bytes; a list of words
 (`"words": ["fine", "film"]`), read as they stand; a list of numbers, one a step; or a list of vectors of
 numbers; nulls or NaNs at the end only fill it up. The label is a text, a whole number (1.0 is 1) or true / false; for
@@ -14,10 +16,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from carousel.data.csv import read_table
 from carousel.data.files import lines_of, read_bytes, shortened
 from carousel.data.sequences import Kind, Sequences, as_numbers, may_be_skipped
 from carousel.errors import InputError
@@ -37,7 +41,7 @@ def read_jsonl(
     with_labels: bool = True,
     skipped: list[str] | None = None,
 ) -> Sequences:
-    """The sequences of a file of JSON lines, or of one JSON array, plain or gzip, named by their lines or entries.
+    """The sequences of a file of JSON lines, a JSON array or a CSV file, plain or gzip, named by their lines, entries or rows.
 
     Args:
         path:         the file.
@@ -54,15 +58,12 @@ def read_jsonl(
     items: list[Any] = []
     labels: list[Any] = []
     names = []
-    content = read_bytes(path)
-    array = content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
-    lines = ((number, line) for number, line in lines_of(content, path) if line.strip())
-    entries = enumerate(_parsed("\n".join(line for _, line in lines), str(path)), start=1) if array else lines
+    what, entries = _entries(path)
     for number, entry in entries:
-        name = f"{'entry' if array else 'line'} {number}"
+        name = f"{what} {number}"
         place = f"{path}: {name}"
         with may_be_skipped(skipped):
-            record = entry if array else _parsed(entry, place)
+            record = _parsed(entry, place) if what == "line" else entry
             if not isinstance(record, dict):
                 raise InputError(f"{place}: expected a JSON object as {{...}}, got {shortened(record)}")
             if not items:
@@ -86,6 +87,19 @@ def read_jsonl(
     if kind is None:
         raise InputError(f"{path}: expected one object or more, found none")
     return Sequences(str(path), kind, items, labels, names)
+
+
+def _entries(path: Path | str) -> tuple[str, Iterable[tuple[int, Any]]]:
+    """What an entry is called, and each with its number: the text of a line, a value of an array, or a row as an object."""
+    if ".csv" in (suffix.lower() for suffix in Path(path).suffixes):
+        table = read_table(path)
+        rows = (dict(zip(table.cells, row, strict=True)) for row in zip(*table.cells.values(), strict=True))
+        return "row", enumerate(({name: cell for name, cell in row.items() if cell} for row in rows), start=table.first_row)
+    content = read_bytes(path)
+    lines = ((number, line) for number, line in lines_of(content, path) if line.strip())
+    if content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        return "entry", enumerate(_parsed("\n".join(line for _, line in lines), str(path)), start=1)
+    return "line", lines
 
 
 def _parsed(text: str, place: str) -> Any:

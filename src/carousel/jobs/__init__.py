@@ -83,9 +83,9 @@ def of_run(run: Run | Path | str) -> Job:
 def of_file(path: Path) -> str:
     """The job that a file is for, by its kind: what `carousel train FILE` takes where no job is named.
 
-    .csv: forecast; .ts, .tar, idx, a recording and a folder: classify; .jsonl and .json: classify, or tag where the first
-    object has a list of labels; .tsv: classify, or forecast where it begins with names; CoNLL files: tag; every other
-    file is a text: language. Each may be packed (.gz).
+    .csv: forecast, or classify where it has columns text and label; .ts, .tar, idx, a recording and a folder: classify;
+    .jsonl and .json: classify, or tag where the first object has a list of labels; .tsv: classify, or forecast where it
+    begins with names; CoNLL files: tag; every other file is a text: language. Each may be packed (.gz).
 
     Raises:
         InputError: no such file; a file whose kind is not read, or that holds a table and does not say so.
@@ -93,7 +93,8 @@ def of_file(path: Path) -> str:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if ending(path) == ".csv":
-        return "forecast"
+        names = {name.strip(' "').lower() for name in re.split("[,;\t]", _beginning(path).partition("\n")[0].rstrip("\r"))}
+        return "classify" if "text" in names and names & {"label", "labels"} else "forecast"
     if path.is_dir() or ending(path) in (".ts", ".tar", ".tgz", *SOUNDS) or re.search(IDX, path.name):
         return "classify"
     if ending(path) in JSON:

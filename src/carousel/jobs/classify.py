@@ -35,7 +35,7 @@ class Settings(LabelledSettings):
     job = "classify"
 
     file: Path
-    """A folder or .tar of recordings (.wav, .flac, .ogg, .mp3), a .ts, .tsv, .jsonl, .json or idx file, or .gz of one."""
+    """A folder or .tar of recordings (.wav, .flac, .ogg, .mp3), a .ts, .tsv, .jsonl, .json, idx or .csv file, or .gz of one."""
     _: KW_ONLY
     by: Annotated[Literal["words", "bytes", "rows", "pixels"] | None, Images] = None
     """What a step is: of a text words or bytes, of an image rows or pixels. [default: words or rows]"""

@@ -60,7 +60,7 @@ class LabelledSettings(TrainSettings):
     max_length: int | None = None
     """Steps of a sequence that are read, from its beginning. [default: all]"""
     key: Annotated[str | None, Texts] = None
-    """The key of the sequence, or its column in a CoNLL file. [default: text, words, tokens, values, sequence or input]"""
+    """The key of the sequence, or its column in a CSV or CoNLL file. [default: text, words, tokens, values, sequence or input]"""
     label_key: Annotated[str | None, Texts] = None
     """The key of the label, or its column. [default: label, labels or tags; the last column]"""
     vocabulary: Annotated[int, Texts] = 20_000
@@ -128,14 +128,14 @@ def kind_of(path: Path) -> str:
     """recordings, images, JSON lines, .ts or .tsv; InputError for a file of another kind."""
     if path.is_dir() or ending(path) in (".tar", ".tgz", *SOUNDS):
         return "recordings"
-    if ending(path) in JSON:
+    if ending(path) in (*JSON, ".csv"):
         return "JSON lines"
     if ending(path) in (".ts", ".tsv"):
         return ending(path)
     if re.search(IDX, path.name):
         return "images"
     raise InputError(
-        f"{path}: expected a folder or .tar of recordings, a .ts, .tsv, .jsonl, .json or idx file (with idx in its name), "
+        f"{path}: expected a folder or .tar of recordings, a .ts, .tsv, .jsonl, .json, .csv or idx file (with idx in its name), "
         "or .gz of one"
     )
 
