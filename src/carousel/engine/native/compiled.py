@@ -29,6 +29,10 @@ FIRST_CACHE = 32 * 2**10
 SECOND_CACHE = 256 * 2**10
 """The same where the rows of a block share the reading of large matrices; half a core's second cache."""
 
+FAR = 2 * 2**20
+"""Bytes of packed matrices that no second cache holds: they are read from further away, once a step and block, so that a
+block has all the rows that it can."""
+
 LEAST_ROWS, MOST_ROWS = 6, 64
 """Bounds of a block: a tile of the matrix kernel, and as many as pay for reading a matrix."""
 
@@ -174,9 +178,9 @@ class _Variant:
         """(rows of a block, threads): every thread has as many blocks as the others, if it can be."""
         if self.single:
             return 1, min(B, most)  # any number of rows, one after the other
-        scratch = max(self.program.scratch_bytes, 1)
         bound = SECOND_CACHE if self.matrix_bytes > FIRST_CACHE else FIRST_CACHE
-        largest = max(LEAST_ROWS, min(MOST_ROWS, bound // scratch))
+        fitting = MOST_ROWS if self.matrix_bytes > FAR else bound // max(self.program.scratch_bytes, 1)
+        largest = max(LEAST_ROWS, min(MOST_ROWS, fitting))
         team = min(B, most)
         rounds = -(-B // (team * largest))
         return -(-B // (team * rounds)), team

@@ -1,8 +1,8 @@
 """The kernel of large products: rows of a block times a packed matrix, held tile by tile in registers.
 
 The matrix lies in panels of two vectors of outputs, one input after the other, so that memory is
-read in order. A tile of up to six rows by one panel (one or two rows by several panels) is held in
-registers while a panel's inputs go by. The order of summation of one output is that of the inputs,
+read in order. A tile of up to six or twelve rows by one panel (one or two rows by several panels) is
+held in registers while a panel's inputs go by. The order of summation of one output is that of the inputs,
 whatever the tile: a row's result does not depend on the rows beside it.
 
 The kernel is compiled once for an element type, apart from the loops that call it.
@@ -15,17 +15,26 @@ from functools import cache
 from carousel.engine.native import jit
 from carousel.engine.native.text import Number, Text, Vectors
 
-PANEL = 2
-"""Vectors of a panel: with six rows, twelve sums and what is multiplied fill sixteen registers."""
+SIZES = {"float": 4, "double": 8}
 
-ROWS = 6
-"""Rows of the largest tile."""
+PANEL = 2
+"""Vectors of a panel."""
+
+AHEAD = 4096
+"""Bytes of a panel that are fetched before they are multiplied: a processor by itself does not look past the end of a page."""
 
 FEW = {1: 4, 2: 2}
 """Panels at a time where there are so few rows that one panel's sums would not keep the adders busy."""
 
+PREFETCH = "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"
+
 ARGUMENTS = "ptr %y, i64 %y_row, ptr %packed, ptr %x, i64 %x_row, i64 %rows, i64 %panels, i64 %k"
 TILE_ARGUMENTS = "ptr %y, i64 %y_row, ptr %packed, ptr %x, i64 %x_row, i64 %k"
+
+
+def height(kind: str, lanes: int) -> int:
+    """Rows of the largest tile: its sums and what is multiplied fill sixteen registers; there are thirty-two of 64 bytes."""
+    return 12 if lanes * SIZES[kind] == 64 else 6
 
 
 def name(kind: str, lanes: int) -> str:
@@ -47,7 +56,9 @@ def library(kind: str, lanes: int) -> jit.Library:
 
 def definition(kind: str, lanes: int) -> str:
     """The kernel and its tiles: y[r, :] = W x[r, :] for `rows` rows, rows of y and x being so many elements apart."""
-    shapes = [(rows, panels) for rows, most in FEW.items() for panels in (most, 1)] + [(rows, 1) for rows in range(3, ROWS + 1)]
+    shapes = [(rows, panels) for rows, most in FEW.items() for panels in (most, 1)] + [
+        (rows, 1) for rows in range(3, height(kind, lanes) + 1)
+    ]
     text = Text()
     for rows in FEW:
         with text.when(text.new(f"icmp eq i64 %rows, {rows}")):
@@ -56,7 +67,7 @@ def definition(kind: str, lanes: int) -> str:
         _many_rows(text, kind, lanes)
     text.line("ret void")
     head = f"define void @{name(kind, lanes)}({ARGUMENTS}) nounwind {{"
-    return "\n".join([*(_tile(kind, lanes, *shape) for shape in shapes), head, "entry:", *text.lines, "}"])
+    return "\n".join([PREFETCH, *(_tile(kind, lanes, *shape) for shape in shapes), head, "entry:", *text.lines, "}"])
 
 
 def _few_rows(text: Text, kind: str, lanes: int, rows: int) -> None:
@@ -72,13 +83,14 @@ def _few_rows(text: Text, kind: str, lanes: int, rows: int) -> None:
 
 def _many_rows(text: Text, kind: str, lanes: int) -> None:
     """Panel by panel, so that one stays in the first cache while all rows pass, in tiles of even height."""
-    count = text.new(f"sdiv i64 {text.add('%rows', ROWS - 1)}, {ROWS}")
+    most = height(kind, lanes)
+    count = text.new(f"sdiv i64 {text.add('%rows', most - 1)}, {most}")
     with text.loop(0, "%panels") as panel, text.loop(0, count) as tile:
         first = text.new(f"sdiv i64 {text.mul(tile, '%rows')}, {count}")
         last = text.new(f"sdiv i64 {text.mul(text.add(tile, 1), '%rows')}, {count}")
-        height = text.new(f"sub i64 {last}, {first}")
-        for rows in range(3, ROWS + 1):
-            with text.when(text.new(f"icmp eq i64 {height}, {rows}")):
+        tall = text.new(f"sub i64 {last}, {first}")
+        for rows in range(3, most + 1):
+            with text.when(text.new(f"icmp eq i64 {tall}, {rows}")):
                 _call(text, kind, lanes, (rows, 1), panel, first)
 
 
@@ -98,7 +110,7 @@ def _tile(kind: str, lanes: int, rows: int, panels: int) -> str:
     """`rows` rows by `panels` panels: every sum in a register of its own."""
     text = Text()
     v = Vectors(text, kind, lanes)
-    width, size = PANEL * lanes, 4 if kind == "float" else 8
+    width, size = PANEL * lanes, SIZES[kind]
     x = [text.at("%x", text.mul("%x_row", row), kind) for row in range(rows)]
     y = [text.at("%y", text.mul("%y_row", row), kind) for row in range(rows)]
     weights = [text.at("%packed", text.mul("%k", panel * width), kind) for panel in range(panels)]
@@ -113,6 +125,7 @@ def _tile(kind: str, lanes: int, rows: int, panels: int) -> str:
     weights_now = []
     for panel, start in columns:
         address = text.at(weights[panel], text.add(text.mul("%j", width), start), kind)
+        text.line(f"call void @llvm.prefetch.p0(ptr {text.at(address, AHEAD // size, kind)}, i32 0, i32 3, i32 1)")
         weights_now.append(text.new(f"load {v.type}, ptr {address}, align {size}"))
     for row in range(rows):  # one input at a time: all of them at once would not fit the registers
         one = v.splat(text.new(f"load {kind}, ptr {text.at(x[row], '%j', kind)}"))
