@@ -152,3 +152,12 @@ def test_the_largest_whole_numbers_keep_their_order():
     with pytest.raises(InputError, match="stands in the row above already"):
         read([str(10**17), str(10**17)], time="when")
     assert np.issubdtype(read(["1", "2"], time="when").moments.dtype, np.floating)
+
+
+def test_a_number_that_looks_like_a_date_is_not_counted_on():
+    step = read(["1", "2", "3"]).step
+    for last in ("20231231", "201912"):
+        with pytest.raises(InputError, match=f"'{last}' looks like a date"):
+            following(last, step, 1)
+        assert following(last, step, 1, "number") == [str(int(last) + 1)]
+    assert following("1577836800123", step, 2) == ["1577836800124", "1577836800125"]

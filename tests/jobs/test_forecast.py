@@ -23,6 +23,7 @@ from carousel.errors import InputError
 from carousel.jobs.forecast import Settings, evaluate, load, predict, rolling, stream, train
 from carousel.jobs.run import Run
 from carousel.models import build
+from carousel.report.html import write_run_report
 
 N, HORIZON = 160, 3
 
@@ -330,6 +331,13 @@ def test_the_times_to_come_of_irregular_rows_are_not_given(tmp_path, capsys):
     assert "at irregular steps (" in notes[0]
     assert coming == [""] * 6
     assert capsys.readouterr().err.startswith("when: the rows of the training are at irregular steps (")
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%Y%m%d"])
+def test_the_report_has_an_axis_of_dates(tmp_path, form):
+    dated(tmp_path, [f"{day:{form}}" for day in BUSINESS.tolist()])
+    page = write_run_report(tmp_path / "run").read_text()
+    assert ">2023-May<" in page
 
 
 def test_rows_may_be_sorted_and_day_and_month_told(tmp_path):

@@ -36,6 +36,7 @@ _GAPS = ("", "na", "n/a", "nan", "null")
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE = 200  # rows that are looked at for what is between cells
 _NUMBER = re.compile(r"[+-]?[\d.,]*\d[\d.,]*([eE][+-]?\d+)?")
+_SPACES = "[ '\u00a0\u202f\u2019]"
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 
 
@@ -240,7 +241,7 @@ def series_of(
         if sort:
             rows = sorted(rows, key=moments.__getitem__)
         if times:
-            _check_increasing(table, times, found, moments, rows)
+            _check_increasing(table, times, found, moments, rows, id is not None)
         own = {
             name: column[rows] if isinstance(column, np.ndarray) else [column[n] for n in rows] for name, column in others.items()
         }
@@ -378,7 +379,7 @@ def _decimal(table: Table, names: Sequence[str]) -> str:
         return "."
     marks: dict[str, tuple[str, str]] = {}
     for name in names:
-        for n, cell in enumerate(table.cells[name]):
+        for n, cell in enumerate(map(_unspaced, table.cells[name])):
             if ("," in cell or "." in cell) and _NUMBER.fullmatch(cell):
                 marks.setdefault(_mark(cell), (cell, table.place(n, name)))
     if "," in marks and "." in marks:
@@ -404,8 +405,15 @@ def _mark(cell: str) -> str:
     return f"1{mark}234" if re.fullmatch(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", cell) else mark
 
 
+def _unspaced(cell: str) -> str:
+    """A number without the spaces or apostrophes between its thousands."""
+    return re.sub(_SPACES, "", cell) if re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}({_SPACES}\d{{3}})+([.,]\d*)?", cell) else cell
+
+
 def _as_number(cell: str, decimal: str = ".") -> float:
     """NaN for what is none; Python's own 1_000 is none. Thousands are groups of three digits."""
+    if len(cell) > 4 and not cell.isalnum():
+        cell = _unspaced(cell)
     other = "," if decimal == "." else "."
     if other in cell:
         if not re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}([{other}]\d{{3}})+([{decimal}]\d*)?", cell):
@@ -509,13 +517,16 @@ def _rows_by(table: Table, id: str | None, n: int) -> dict[str, list[int]]:
     return groups
 
 
-def _check_increasing(table: Table, names: list[str], texts: list[str], values: np.ndarray, rows: list[int]) -> None:
-    """Strictly increasing within a series."""
+def _check_increasing(table: Table, names: list[str], texts: list[str], values: np.ndarray, rows: list[int], alone: bool) -> None:
+    """Strictly increasing within a series, `alone` where it is told apart from others."""
     for n in np.flatnonzero(np.diff(values[rows]) <= 0).tolist():
         before, now = rows[n], rows[n + 1]
         above = "the row above" if now == before + 1 else f"row {before + table.first_row}"
         if values[now] == values[before]:
-            raise InputError(f"{table.place(now, *names)}: the time {shortened(texts[now])} stands in {above} already")
+            remedy = (
+                "" if alone else "; --id names a column that tells series apart, --time a date and a time of day in two columns"
+            )
+            raise InputError(f"{table.place(now, *names)}: the time {shortened(texts[now])} stands in {above} already{remedy}")
         raise InputError(
             f"{table.place(now, *names)}: {shortened(texts[now])} is before {above}; sort the rows by time, or train with --sort"
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from carousel.data.dates import date_of, written
+from carousel.data.dates import date_of, formats_of, written
 from carousel.errors import InputError
 from carousel.plain import typed
 
@@ -204,12 +204,22 @@ def check_steps(series: Sequence[Series], table: Mapping[str, Any], source: obje
             )
 
 
-def following(last: str, step: Step, count: int, format: str) -> list[str]:
+def following(last: str, step: Step, count: int, format: str | None = None) -> list[str]:
     """The next `count` times after the text `last`, written like it; each "" where the steps are irregular.
+
+    Args:
+        last:    the last time.
+        step:    the calendar.
+        count:   how many times.
+        format:  of `last`, as `carousel.data.dates` has it; None to look.
 
     Raises:
         InputError: they are past the year 9999, or `last` is no time of the calendar.
     """
+    if format is None:
+        format = (formats_of([last]) or ["number"])[0]
+        if step.unit == "" and "%" in format:
+            raise InputError(f"{last!r} looks like a date ({format}), but the steps are those of numbers; say how it is read")
     if not step.regular:
         return [""] * count
     if step.unit == "":

@@ -10,8 +10,10 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
+from carousel.data.dates import moments
 from carousel.data.forecast import intervals
 from carousel.jobs.forecast import Held, Result, Settings, monitor
+from carousel.jobs.run import Run
 from carousel.report import plots
 from carousel.report.content import Content
 from carousel.report.results import Row, Table, number
@@ -29,6 +31,7 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
     own = [float(mean(each)) for each in errors[model]]
     at = _shown(own)
     shown = result.held[at]
+    times = _on_axis(run, shown.times)
     by_origin = mean(errors[model][at], axis=1)
     worst = _apart(by_origin, settings.horizon)
     colours = plots.palette(
@@ -39,7 +42,7 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
         figures = {
             "forecast": plots.svg(
                 plots.forecasts(
-                    shown.times,
+                    times,
                     shown.truth,
                     {name: point(shown.forecasts[name]) for name in methods},
                     colours,
@@ -49,10 +52,10 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
                 )
             ),
             "step": plots.svg(plots.error_by_step(by_step(step_errors), colours, result.name)),
-            "time": plots.svg(plots.error_over_time(shown.times, by_origin, worst, result.name, result.time_name)),
+            "time": plots.svg(plots.error_over_time(times, by_origin, worst, result.name, result.time_name)),
         }
         if result.gates:
-            figures["gates"] = plots.svg(_gates(result))
+            figures["gates"] = plots.svg(_gates(result, _on_axis(run, result.held[0].times)))
         if settings.quantiles:
             coverage = coverage_by_step(result.held, methods, settings.quantiles)
             figures["coverage"] = plots.svg(plots.coverage_by_step(coverage, _outermost(settings.quantiles), colours))
@@ -114,9 +117,17 @@ def coverage_by_step(held: Sequence[Held], methods: Sequence[str], quantiles: Se
     return found
 
 
-def _gates(result: Result) -> Figure:
+def _on_axis(run: Run | Path, times: list[str]) -> list[str]:
+    """The times as numbers or ISO dates, as an axis takes them."""
+    format = Run.of(run).prepared.get("date_format", "iso")
+    if format in ("iso", "number"):
+        return times
+    return [str(moment) for moment in (1e6 * moments(times, format)).round().astype("datetime64[us]")]
+
+
+def _gates(result: Result, times: list[str]) -> Figure:
     first, steps = result.held[0], len(next(iter(result.gates.values())))
-    return plots.gates(result.gates, first.times[-steps:], result.time_name, first.truth[-steps:], result.name)
+    return plots.gates(result.gates, times[-steps:], result.time_name, first.truth[-steps:], result.name)
 
 
 def _outermost(quantiles: Sequence[float]) -> str:
