@@ -52,6 +52,43 @@ def test_native_code_runs_it(name):
         torch.testing.assert_close(found, wanted)
 
 
+def whole(v):
+    return (10 * v).long()
+
+
+NOT_FLOATING = {
+    "half": lambda v: v.half().float(),
+    "bfloat16": lambda v: 2 * v.bfloat16(),
+    "int8": lambda v: (10 * v).to(torch.int8),
+    "complex": lambda v: (v + 1j).abs(),
+    "remainder": lambda v: whole(v) % 3,
+    "floor_divide": lambda v: whole(v) // 3,
+    "power": lambda v: whole(v) ** 2,
+    "bits": lambda v: whole(v) & 3,
+    "prod": lambda v: whole(v).prod(),
+    "round": lambda v: torch.round(whole(v)),
+    "int32 index": lambda v: v[v.argsort().int()],
+    "truths added": lambda v: (v > 0.5) + (v < 0.7),
+    "truths multiplied": lambda v: (v > 0.5) * (v < 0.7),
+    "largest truth": lambda v: torch.stack([(v > 0.5).max(), (v > 0.9).amax(0), (v > 0.1).min(), (v > 0.5).amin(0)]),
+    "largest truth along an axis": lambda v: torch.stack((v.reshape(2, 2) > 0.5).max(1)),
+    "truths compared": lambda v: torch.stack(
+        [(v > 0.5) < (v < 0.7), (v > 0.5) >= (v < 0.7), (v > 0.5) == (v < 0.7), (v > 0.5) > 0]
+    ),
+    "larger of two truths": lambda v: torch.maximum(v > 0.5, v < 0.2) & ~torch.minimum(v > 0.5, v < 0.7),
+    "truths sorted": lambda v: (v > 0.5).sort()[0],
+    "truths put": lambda v: torch.zeros(4, dtype=torch.bool).scatter(0, v.argsort()[:2], v[:2] > 0.5),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FLOATING)
+def test_other_element_types_are_as_in_eager(name):
+    x = torch.rand(3, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, wanted = (carousel.scan(Function(NOT_FLOATING[name]), x, backend=backend)[0] for backend in ("auto", "eager"))
+    assert found.dtype == wanted.dtype
+    torch.testing.assert_close(found, wanted)
+
+
 LEFT = {
     "an operation without a kind": torch.lgamma,
     "an operation that cannot be made functional": lambda v: torch.outer(v, v).fill_diagonal_(0.0).sum(0),

@@ -63,7 +63,7 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     if refusal is None:
         try:
             return lowered.run(cell, call, LOWERING)
-        except UnsupportedStep:
+        except InputError:  # where the step is at fault, eager says so too
             if backend != "auto":
                 raise
     elif backend != "auto":

@@ -227,9 +227,14 @@ def _unary(kind: str) -> Callable[..., Value]:
     return convert
 
 
+_OF_TRUTHS = {"add": "logical_or", "maximum": "logical_or", "minimum": "logical_and"}
+
+
 def _binary(kind: str) -> Callable[..., Value]:
     def convert(b: Builder, out: Tensor, x: Input, y: Input, *, alpha: Any = 1) -> Value:
         x, y = _cast_to(b, x, out.dtype), _cast_to(b, y, out.dtype)
+        if out.dtype is torch.bool and kind in _OF_TRUTHS:
+            return _settled(b, out, b.emit(_OF_TRUTHS[kind], x, y))
         if alpha != 1:
             y = b.emit("mul", y, alpha) if isinstance(y, Value) else y * alpha
         return _settled(b, out, b.emit(kind, x, y))
@@ -260,6 +265,8 @@ def _compare(kind: str) -> Callable[..., Value]:
             x, y = _cast_to(b, x, common), _cast_to(b, y, common)
         elif isinstance(y, float) and not x.dtype.is_floating_point:
             x = _cast_to(b, x, torch.get_default_dtype())
+        if x.dtype is torch.bool:
+            x, y = _cast_to(b, x, torch.int64), _cast_to(b, y, torch.int64)
         return b.emit(kind, x, y)
 
     return convert
@@ -396,8 +403,8 @@ def _log_sigmoid(b: Builder, out: Sequence[Tensor], x: Value) -> tuple[Value, Va
 
 def _hardtanh(b: Builder, out: Tensor, x: Value, low: float = -1, high: float = 1) -> Value:
     """clamp, but flat at the bounds themselves."""
-    below = b.emit("where", b.emit("ge", x, high), high, x)
-    return b.emit("where", b.emit("le", x, low), low, below)
+    x = b.emit("where", b.emit("le", x, low), low, x)
+    return b.emit("where", b.emit("ge", x, high), high, x)
 
 
 def _hardsigmoid(b: Builder, out: Tensor, x: Value) -> Value:
@@ -493,7 +500,8 @@ def _extreme(kind: str, **options: Any) -> Callable[..., Value]:
     """amax, amin, and max, min over everything."""
 
     def convert(b: Builder, out: Tensor, x: Value, axes: Any = None, keepdim: bool = False) -> Value:
-        return _kept(b, out, b.emit(kind, x, axes=_axes(x, axes), **options))
+        number = _cast_to(b, x, torch.int64) if x.dtype is torch.bool else x
+        return _cast_to(b, _kept(b, out, b.emit(kind, number, axes=_axes(x, axes), **options)), out.dtype)
 
     return convert
 
@@ -503,7 +511,7 @@ def _extreme_along(kind: str) -> Callable[..., tuple[Value, Value]]:
 
     def convert(b: Builder, out: Sequence[Tensor], x: Value, axis: int, keepdim: bool = False) -> tuple[Value, Value]:
         axis = _axis(x, axis)
-        index = b.emit("arg" + kind, x, axis=axis)
+        index = b.emit("arg" + kind, _cast_to(b, x, torch.int64) if x.dtype is torch.bool else x, axis=axis)
         raised = b.emit("reshape", index, shape=(*x.shape[:axis], 1, *x.shape[axis + 1 :]))
         return _kept(b, out[0], b.emit("gather", x, raised, axis=axis)), _kept(b, out[1], index)
 
@@ -774,7 +782,7 @@ def _embedding(b: Builder, out: Tensor, table: Value, index: Value, padding: int
 
 
 def _rows(b: Builder, x: Value, index: Value, axis: int, out: Tensor) -> Value:
-    flat = b.emit("reshape", index, shape=(math.prod(index.shape),))
+    flat = b.emit("reshape", _cast_to(b, index, torch.int64), shape=(math.prod(index.shape),))
     return b.emit("reshape", b.emit("index_select", x, flat, axis=axis), shape=out.shape)
 
 
@@ -790,6 +798,7 @@ def _index(b: Builder, out: Tensor, x: Value, indices: Sequence[Value | None]) -
         raise Unsupported
     flat: Value | None = None  # the place in the indexed axes taken as one
     for axis, index in zip(axes, given, strict=True):
+        index = _cast_to(b, index, torch.int64)
         wrapped = b.emit("where", b.emit("lt", index, 0), b.emit("add", index, x.shape[axis]), index)
         flat = wrapped if flat is None else b.emit("add", b.emit("mul", flat, x.shape[axis]), wrapped)
     assert flat is not None
@@ -980,7 +989,7 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "_prelu_kernel": _prelu,
     "huber_loss": _rounded_corner(smooth=False),
     "smooth_l1_loss": _rounded_corner(smooth=True),
-    **dict.fromkeys(("adaptive_max_pool2d", "copysign", "logit", "sinc", "special_entr", "xlogy"), _refused),
+    **dict.fromkeys(("adaptive_max_pool2d", "copysign", "logit", "sinc", "special_entr", "special_xlog1py", "xlogy"), _refused),
     "hardtanh": _hardtanh,
     "log_sigmoid_forward": _log_sigmoid,
     **{name: _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},

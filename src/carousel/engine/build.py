@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from carousel.engine.ir import SHARED, Graph, Input, Op, Value
+from carousel.engine.ir import DTYPES, SHARED, Graph, Input, Op, Value
 from carousel.engine.kinds import KINDS
 
 
@@ -80,8 +80,7 @@ class Builder:
         shape = tuple(shape)
         if dtype is None:
             dtype = row.dtype or next(value for value in inputs[row.typed_by :] if isinstance(value, Value)).dtype
-        if row.form == "elementwise" and row.whole is None and not dtype.is_floating_point:
-            raise ValueError(f"{kind} has no meaning on {dtype}")
+        self._check(kind, inputs, dtype)
         first = inputs[0]
         if isinstance(first, Value) and (first.shape, first.dtype) == (shape, dtype) and row.idle(attributes, len(shape)):
             return first
@@ -97,6 +96,16 @@ class Builder:
         if identity not in self._known:
             self._known[identity] = self._append(kind, inputs, attributes, shape, dtype)
         return self._known[identity]
+
+    @staticmethod
+    def _check(kind: str, inputs: tuple[Input, ...], dtype: torch.dtype) -> None:
+        """ValueError where a kind has no meaning on these element types."""
+        row = KINDS[kind]
+        arithmetic = row.form in ("elementwise", "reduction") and row.dtype is None and kind not in ("where", "cast", "mul")
+        known = dtype in DTYPES and all(item.dtype in DTYPES for item in inputs if isinstance(item, Value))
+        meant = row.form != "elementwise" or row.whole is not None or dtype.is_floating_point
+        if not known or not meant or (dtype is torch.bool and arithmetic):
+            raise ValueError(f"{kind} does not apply to {dtype}")
 
     def detach(self, x: Value) -> Value:
         """x, with no gradient through it."""

@@ -21,6 +21,9 @@ from typing import Any
 
 import torch
 
+DTYPES = frozenset({torch.float32, torch.float64, torch.int64, torch.int32, torch.bool})
+"""What operations read and give."""
+
 
 @dataclass(frozen=True, eq=False)  # a value equals itself only: values are looked up at every call of a plan
 class Value:
