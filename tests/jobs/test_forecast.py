@@ -284,7 +284,7 @@ def dated(tmp_path, times, **options):
     (tmp_path / "short.csv").write_text("when,y\n" + "".join(cells[-10:-6]))
     small = {"horizon": 6, "history": 10, "hidden": 2, "sequences": 8, "batch_size": 8, "evaluate_every": 8, "baseline": "none"}
     result = train(Settings(tmp_path / "whole.csv", target="y", **(small | options)), tmp_path / "run", progress=False)
-    return result.notes, [record["when"] for record in predict(tmp_path / "run", tmp_path / "short.csv")]
+    return result.notes, [next(iter(record.values())) for record in predict(tmp_path / "run", tmp_path / "short.csv")]
 
 
 BUSINESS = np.busday_offset("2023-01-02", np.arange(110))
@@ -338,6 +338,22 @@ def test_the_report_has_an_axis_of_dates(tmp_path, form):
     dated(tmp_path, [f"{day:{form}}" for day in BUSINESS.tolist()])
     page = write_run_report(tmp_path / "run").read_text()
     assert ">2023-May<" in page
+
+
+def test_a_column_that_is_not_read_is_named(tmp_path):
+    notes, _ = dated(tmp_path, [f"{n}. Tag" for n in range(110)])
+    told = (
+        "no column tells the time ('when' holds no dates that can be read): the rows stand oldest first, a step apart; --time names"
+    )
+    assert notes[0].startswith(told)
+
+
+def test_a_column_may_be_called_row(tmp_path):
+    (tmp_path / "a.csv").write_text("row,y\n" + "".join(f"{5 * n},{50 + 20 * np.sin(n / 3):.3f}\n" for n in range(110)))
+    small = {"horizon": 2, "history": 10, "hidden": 2, "sequences": 8, "batch_size": 8, "evaluate_every": 8, "baseline": "none"}
+    result = train(Settings(tmp_path / "a.csv", target="y", time=("row",), **small), tmp_path / "run", progress=False)
+    assert result.notes == ["the column 'row' tells the time, read as numbers: every 5, from 0 to 545, 0 gaps"]
+    assert [record["row"] for record in predict(tmp_path / "run", tmp_path / "a.csv")] == ["550", "555"]
 
 
 def test_rows_may_be_sorted_and_day_and_month_told(tmp_path):

@@ -50,7 +50,7 @@ class Series:
         times:      n texts, as the file has them; row numbers where it has no column of times.
         time_name:  the column of the times; "time" where they are several, "row" where there is none.
         moments:    (n,) the times as numbers, strictly increasing: seconds since 1970 where they are dates.
-        format:     how the times were read, as `carousel.data.dates` has it.
+        format:     how the times were read, as `carousel.data.dates` has it; "row" where they are the numbers of the rows.
         id:         what tells the series apart from the others in the file; "" where it is alone.
         columns:    other columns by name: (n,) float64 with NaN at gaps, or n texts with "" at gaps.
     """
@@ -70,7 +70,7 @@ class Series:
     @property
     def dated(self) -> bool:
         """Whether the times are dates."""
-        return self.format != "number"
+        return self.format not in ("number", "row")
 
     @property
     def clock(self) -> np.ndarray:
@@ -80,7 +80,7 @@ class Series:
     @property
     def numbered(self) -> bool:
         """Whether the times are the numbers of its rows."""
-        return self.time_name == "row"
+        return self.format == "row"
 
     @cached_property
     def step(self) -> Step:
@@ -99,16 +99,19 @@ class Series:
         return replace(self, values=filled(self.values, np.nan), columns=columns)
 
 
-def reading(series: Sequence[Series], names: Sequence[str] | None = None) -> str:
+def reading(series: Sequence[Series], table: Table, names: Sequence[str] | None = None) -> str:
     """Which columns tell the time of the series of a file, and how they were read, in a sentence.
 
     Args:
         series:  of one file.
+        table:   the file.
         names:   the columns, where they were named.
     """
     first = series[0]
     if first.numbered:
-        return "no column tells the time: the rows stand oldest first, a step apart; --time names a column"
+        unread = [name for name in table.cells if name not in (first.name, *first.columns)][:5]
+        held = f" ({_listed(unread)} {'holds' if len(unread) == 1 else 'hold'} no dates that can be read)" if unread else ""
+        return f"no column tells the time{held}: the rows stand oldest first, a step apart; --time names a column"
     names = names or [first.time_name]
     column = f"the column {names[0]!r} tells" if len(names) == 1 else f"the columns {_listed(names)} tell"
     read = {"iso": "ISO dates", "number": "numbers"}.get(first.format, first.format)
@@ -315,6 +318,8 @@ def read_table(
 
 def _text(path: Path | str) -> str:
     content = read_bytes(path)
+    if b"\r" in content and b"\n" not in content:  # as old Macs ended lines
+        content = content.replace(b"\r", b"\n")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
             return content.decode("utf-16")
@@ -467,7 +472,7 @@ def _times(table: Table, names: list[str], n: int, date_format: str | None) -> t
     """(texts, values as numbers, their format) of the columns of times; row numbers where there is none."""
     if not names:
         rows = range(table.first_row, n + table.first_row)
-        return [str(row) for row in rows], np.array(rows, dtype=np.float64), "number"
+        return [str(row) for row in rows], np.array(rows, dtype=np.float64), "row"
     cells = list(zip(*(table.cells[name] for name in names), strict=True))
     for row, parts in enumerate(cells):
         if any(map(table.gap, parts)):

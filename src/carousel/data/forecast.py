@@ -433,7 +433,7 @@ def _as_series(series: Values | Series | Sequence[Series]) -> list[Series]:
         return [series]
     if isinstance(series, np.ndarray):
         rows = np.arange(1.0, len(series) + 1)
-        return [Series("value", np.asarray(series, dtype=np.float64), [f"{row:.0f}" for row in rows], "row", rows)]
+        return [Series("value", np.asarray(series, dtype=np.float64), [f"{row:.0f}" for row in rows], "row", rows, "row")]
     return list(series)
 
 

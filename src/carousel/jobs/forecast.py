@@ -165,7 +165,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     parts = {name: getattr(settings, name) for name in ("horizon", "history", "season", "validation", "test", "quantiles")}
     series, skipped = usable(series, **parts) if settings.skip else (series, [])
     task = Forecast(series, known=settings.known, calendar=settings.calendar, **parts)
-    notes = [*_notes(series, settings.time), *(f"skipped: {reason.removeprefix('forecast: ')}" for reason in skipped)]
+    notes = [*_notes(series, table, settings.time), *(f"skipped: {reason.removeprefix('forecast: ')}" for reason in skipped)]
     texts = [name for name in asked if isinstance(series[0].columns[name], list)]
     prepared = {
         "input_size": task.input_size,
@@ -247,7 +247,7 @@ def _read(settings: Settings, file: Path | str, asked: Sequence[str], decimal: s
 
 def _time_columns(settings: Settings, series: Series) -> list[str]:
     """Those that were named, or the one that was found; empty where rows are numbered."""
-    return list(settings.time or () if series.time_name == "row" or settings.time else (series.time_name,))
+    return list(settings.time or (() if series.numbered else (series.time_name,)))
 
 
 def _built(model: str, settings: Settings, task: Forecast) -> Cell:
@@ -261,11 +261,11 @@ def monitor(settings: Settings) -> str:
     return "pinball" if settings.quantiles else "MAE"
 
 
-def _notes(series: Sequence[Series], time: Sequence[str] | None) -> list[str]:
+def _notes(series: Sequence[Series], table: Table, time: Sequence[str] | None) -> list[str]:
     """How the times were read, what is missing and what is irregular, a sentence each."""
     from carousel.data.csv import gaps, reading
 
-    notes = [reading(series, time)]
+    notes = [reading(series, table, time)]
     for name in (series[0].name, *series[0].columns):
         counts = []
         for one in series:

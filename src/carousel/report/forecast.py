@@ -120,7 +120,7 @@ def coverage_by_step(held: Sequence[Held], methods: Sequence[str], quantiles: Se
 def _on_axis(run: Run | Path, times: list[str]) -> list[str]:
     """The times as numbers or ISO dates, as an axis takes them."""
     format = Run.of(run).prepared.get("date_format", "iso")
-    if format in ("iso", "number"):
+    if format in ("iso", "number", "row"):
         return times
     return [str(moment) for moment in (1e6 * moments(times, format)).round().astype("datetime64[us]")]
 
