@@ -141,7 +141,7 @@ def test_a_model_that_differs_leaves_nothing(run: Path, tmp_path: Path, monkeypa
 def test_what_is_there_is_never_overwritten(run: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "mine").touch()
-    assert "there already; name a new folder" in refusal(["export", run, "--out", tmp_path / "shared"], capsys)
+    assert "already exists; choose another folder" in refusal(["export", run, "--out", tmp_path / "shared"], capsys)
     assert [path.name for path in (tmp_path / "shared").iterdir()] == ["mine"]
 
 

@@ -258,7 +258,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
 def test_folders_that_cannot_be_used_are_refused_and_left_alone(tmp_path: Path) -> None:
     run(tmp_path / "run")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match="run is there already"):
+    with pytest.raises(InputError, match="run already exists"):
         run(tmp_path / "run")
     with pytest.raises(InputError, match=r"cannot resume with other settings: rate was 0\.01, is 0\.02"):
         run(tmp_path / "run", rate=0.02, resume=True)

@@ -55,7 +55,7 @@ def export(run: Path | str, out: Path | str, *, onnx: bool = True) -> str | None
     source, out = Run(run), Path(out)
     network, sizes = source.network, source.network_arguments()
     if out.exists():
-        raise InputError(f"{out}: there already; name a new folder")
+        raise InputError(f"{out} already exists; choose another folder")
     model: bytes | None = None
     reason = None
     if onnx:

@@ -229,7 +229,7 @@ class _Training:
             self.folder = folder
             return
         if folder.exists():
-            raise InputError(f"{folder} is there already; give another folder, or resume the run in it")
+            raise InputError(f"{folder} already exists; choose another folder, or resume the run in it")
         sweep(folder.parent, folder.name)
         self.asked = _digest(_asked(config, _of_files(config)))
         self.folder = beside(folder)

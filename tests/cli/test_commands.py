@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from carousel.cli import main
+from carousel.data import example
 from carousel.jobs import forecast
 from carousel.recipes.reproduce import Reproduction
 
@@ -124,11 +125,11 @@ def test_ctrl_c_in_training_tells_how_to_go_on(tides: Path, tmp_path: Path) -> N
     assert process.returncode == 130
     assert printed == ""
     assert told.splitlines()[-1].startswith("carousel: interrupted after ")
-    assert told.endswith(f"go on with: carousel resume {out}\n")
+    assert told.endswith(f"continue with: carousel resume {out}\n")
     assert "Traceback" not in told
 
 
-@pytest.mark.parametrize(("begun", "told"), [(True, "interrupted; go on with: carousel resume run"), (False, "interrupted")])
+@pytest.mark.parametrize(("begun", "told"), [(True, "interrupted; continue with: carousel resume run"), (False, "interrupted")])
 def test_ctrl_c_beside_training(begun: bool, told: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(settings: Any, out: Path, *, resume: bool) -> None:
         if begun:
@@ -205,7 +206,7 @@ def test_ctrl_c_in_reproduce_tells_how_to_go_on(
 
     monkeypatch.setattr("carousel.recipes.reproduce.reproduce", interrupted)
     assert main(["reproduce", "sunspots", *words]) == 130
-    assert capsys.readouterr().err == f"carousel: interrupted; the runs that were done are kept, and {same} goes on\n"
+    assert capsys.readouterr().err == f"carousel: interrupted; finished runs are kept, and {same} continues\n"
 
 
 def test_results_of_nothing(tmp_path: Path, capsys: Capture) -> None:
@@ -317,3 +318,12 @@ def test_train_finds_the_job_by_the_file(tides: Path, tmp_path: Path, capsys: Ca
 def _written(path: Path, content: str) -> Path:
     path.write_text(content)
     return path
+
+
+@pytest.mark.parametrize("job", ["forecast", "classify", "tag", "language"])
+def test_the_learning_rate_has_both_names(job, tmp_path, capsys):
+    target = ["--target", "Sunspots"] if job == "forecast" else []
+    for name in ("--rate", "--learning-rate"):
+        assert main(["train", job, str(example("sunspots")), *target, name, "0.125", "--print-config"]) == 0
+        assert "\nrate = 0.125\n" in capsys.readouterr().out
+    assert main(["train", job, str(example("sunspots")), *target, "--rate", "0.1", "--learning-rate", "0.2", "--print-config"]) == 2

@@ -80,7 +80,7 @@ def test_predict_answers_a_table_by_a_table(runs: dict[str, Path], files: dict[s
     out = tmp_path / "ahead.jsonl"
     assert printed(["predict", runs["forecast"], files["forecast"], "--out", out], capsys) == ""
     assert [json.loads(line)["ahead"] for line in out.read_text().splitlines()] == [1, 2, 3]
-    assert "is there already" in refused(["predict", runs["forecast"], files["forecast"], "--out", out], capsys)
+    assert "already exists" in refused(["predict", runs["forecast"], files["forecast"], "--out", out], capsys)
 
 
 @pytest.mark.parametrize(("job", "records"), [("classify", 40), ("tag", 40), ("language", 60)])

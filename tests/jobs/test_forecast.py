@@ -170,7 +170,7 @@ def test_what_is_no_finished_run_is_refused(settings, tmp_path):
         with pytest.raises(InputError, match=r"result\.json: (damaged|not the result of forecast)"):
             load(tmp_path / "run")
     result.unlink()
-    with pytest.raises(InputError, match="no result yet; go on with: carousel resume "):
+    with pytest.raises(InputError, match="no result yet; continue with: carousel resume "):
         load(tmp_path / "run")
     (tmp_path / "run/config.toml").write_text("[settings]\nfile = 3\n")
     with pytest.raises(InputError, match=r"config\.toml: not the settings of a run: it has no 'job'"):

@@ -204,5 +204,5 @@ def test_a_full_disk_names_the_file_and_how_to_go_on(tmp_path: Path, capsys: Cap
     line = capsys.readouterr().err.splitlines()[-1]
     run = tmp_path / "run"
     assert line.startswith(f"carousel: {run}/")
-    assert line.endswith(f"No space left on device; the last checkpoint is whole: go on with: carousel resume {run}")
+    assert line.endswith(f"No space left on device; the last checkpoint is intact: continue with: carousel resume {run}")
     assert main(["resume", str(run)]) == 0

@@ -40,7 +40,7 @@ app.command(share.compare, sort_key=2.5)
 
 @app.command(sort_key=1)
 def resume(run: Path, /) -> None:
-    """Go on with a training that was interrupted, to the result that it would have had.
+    """Continue an interrupted training run; the result is the one it would have had without the interruption.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def resume(run: Path, /) -> None:
 
 @app.command(sort_key=2)
 def report(run: Path, /) -> None:
-    """Print the errors of a finished run and write its report.html anew.
+    """Print the results of a finished run and rewrite its report.html.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def report(run: Path, /) -> None:
 
 @app.command(name="list", sort_key=3)
 def list_(what: Literal["cells", "models", "tasks", "recipes"] | None = None, /) -> None:
-    """List by name what there is.
+    """List the available cells, models, tasks and recipes.
 
     Parameters
     ----------
     what
-        The building blocks for Python, the networks that train takes, the synthetic problems for
-        Python, or what reproduce does; all without it.
+        Cells and tasks are building blocks for Python, models the networks for `train`, recipes the experiments
+        for `reproduce`. [default: all]
     """
     kinds = {"cells": _cells, "models": _models, "tasks": _tasks, "recipes": _recipes}
     for n, kind in enumerate(kinds if what is None else [what]):
@@ -95,29 +95,29 @@ def reproduce(
     processes: int = 2,
     restart: bool = False,
 ) -> int:
-    """Measure the rows of a recipe: a paper's experiment, or the demonstration.
+    """Run the experiments of a recipe: a paper's, or the demonstration's.
 
-    What is there already is kept, so that after an interruption the same command goes on.
+    Finished runs are kept, so the same command continues after an interruption.
 
     Parameters
     ----------
     name
-        The recipe; `carousel list recipes` names them. RECIPE/ROW is one row of it.
+        The recipe; see `carousel list recipes`. RECIPE/ROW is a single row of it.
     out
         The folder of results.
     rows
-        Only these rows; where a row is a model, --model says the same. [default: all]
+        Only these rows; --model is the same option. [default: all]
     all_rows
-        All rows, as without --rows.
+        All rows, the default.
     seeds
-        Only the first so many seeds of each row. [default: all]
+        Only the first N seeds of each row. [default: all]
     budget
-        Train each run on so many sequences, for a look without goals; keep such results apart with --out. [default: as
-        the recipe has it]
+        Train each run on this many sequences, for a quick look without goals; use --out to keep such results separate.
+        [default: the recipe's number]
     processes
-        How many runs at a time, each on one core.
+        Number of runs at a time, each on one core.
     restart
-        Do again what is there already.
+        Repeat the runs that are already done.
     """
     from carousel import recipes
     from carousel.recipes.reproduce import reproduce as measure
@@ -133,7 +133,7 @@ def reproduce(
         done = measure(name, out=out, rows=rows, seeds=seeds, budget=budget, processes=processes, restart=restart)
     except KeyboardInterrupt:
         same = "the same command without --restart" if restart else "the same command"
-        raise KeyboardInterrupt(f"interrupted; the runs that were done are kept, and {same} goes on") from None
+        raise KeyboardInterrupt(f"interrupted; finished runs are kept, and {same} continues") from None
     if done.rows:
         for group in by_measure(done.rows).values():
             print_table(*recipe_table(group))
@@ -153,7 +153,7 @@ def reproduce(
 def results(
     *, out: Path = Path("results"), as_json: Annotated[bool, Parameter(name="--json")] = False, page: Path | None = None
 ) -> None:
-    """Print every row that reproduce has measured: claims, goals, what was measured, met or missed.
+    """Print all results of `reproduce`: published figures, goals, measurements, met or missed.
 
     Parameters
     ----------
@@ -162,8 +162,8 @@ def results(
     as_json
         Print the rows as JSON, with all runs.
     page
-        Write the same as a Markdown page too. [default: for the results in `results`,
-        docs/reproductions.md where there is one]
+        Also write them as a Markdown page. [default: docs/reproductions.md, if it exists and the results are
+        those in `results`]
     """
     from carousel.recipes.reproduce import collect
     from carousel.report.results import by_recipe, claims_table, write_page
@@ -187,14 +187,14 @@ def results(
 
 @app.command(sort_key=6)
 def explain(what: str, /, *, code: bool = False) -> None:
-    """Tell how the engine runs a network: what loops in machine code, what runs over all steps at once, what is kept.
+    """Explain how the engine runs a network: what loops in machine code, what runs over all steps at once, what is kept.
 
     Parameters
     ----------
     what
-        The folder of a finished run, or a network by name as list models has it.
+        The folder of a finished run, or the name of a model; see `carousel list models`.
     code
-        Print the text of the generated code (LLVM) too.
+        Also print the generated code (LLVM).
     """
     import torch
 
@@ -216,32 +216,32 @@ def bench(
     quick: bool = False,
     threads: int = 2,
 ) -> int:
-    """Time carousel beside PyTorch, turn by turn in one process, and compare with the goals.
+    """Time carousel against PyTorch, taking turns in one process, and compare with the goals.
 
-    Results are compared first; what differs is not timed, and the exit status is 1.
+    The results are compared first; a case whose results differ is not timed, and the exit status is 1.
 
     Parameters
     ----------
     names
-        Cases, such as lstm-100x32x64x128, or all of a name, such as lstm. [default: all]
+        Cases, such as lstm-100x32x64x128, or a prefix, such as lstm. [default: all]
     as_json
-        Write the figures, with versions, processor and commit, to this file.
+        Write the timings, with versions, processor and commit, to this file.
     page
-        Write them as a Markdown page too.
+        Also write them as a Markdown page.
     quick
-        A tenth of the time, for a look.
+        Take a tenth of the time, for a quick look.
     threads
         Threads of PyTorch and of the native code.
     """
     from carousel import bench as benchmarks
     from carousel.files import write_aside
 
-    def told(case: str) -> None:
+    def finished(case: str) -> None:
         print(f"carousel: {case} done", file=sys.stderr)
 
     if page is not None:
         benchmarks.check_page(page)
-    report = benchmarks.run(benchmarks.select(names), quick, threads, told)
+    report = benchmarks.run(benchmarks.select(names), quick, threads, finished)
     print(benchmarks.header(report))
     print_table(benchmarks.COLUMNS, benchmarks.table(report))
     for remark in benchmarks.remarks(report):
@@ -278,8 +278,8 @@ def _tasks() -> list[tuple[str, str]]:
     """Each task and what the first line of its module says of it."""
     from carousel.tasks import TASKS
 
-    told = {name: (sys.modules[task.__module__].__doc__ or "").partition("\n")[0] for name, task in TASKS.items()}
-    return [(name, line.partition(": ")[2]) for name, line in told.items()]
+    first_lines = {name: (sys.modules[task.__module__].__doc__ or "").partition("\n")[0] for name, task in TASKS.items()}
+    return [(name, line.partition(": ")[2]) for name, line in first_lines.items()]
 
 
 def _recipes() -> list[tuple[str, str]]:

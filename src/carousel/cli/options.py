@@ -8,11 +8,11 @@ from typing import Any, get_args
 
 from cyclopts import App, ArgumentCollection, CoercionError, Group, Parameter
 
-from carousel.jobs.settings import Section
+from carousel.jobs.settings import ALIASES, Section
 
 
 class Sectioned(App):
-    """An app whose help shows each setting in the section that its annotation names."""
+    """An app whose help shows each setting in the section that its annotation names, and that takes its aliases."""
 
     def assemble_argument_collection(self, **options: Any) -> ArgumentCollection:
         arguments = super().assemble_argument_collection(**options)
@@ -22,6 +22,9 @@ class Sectioned(App):
             ]
             if own:
                 argument.parameter = Parameter.combine(argument.parameter, Parameter(group=own))
+            if argument.field_info.name in ALIASES:
+                names = (*argument.names, ALIASES[argument.field_info.name])
+                argument.parameter = Parameter.combine(argument.parameter, Parameter(name=names))
             if argument.field_info.default == ():  # the help says in words what none means
                 argument.parameter = Parameter.combine(argument.parameter, Parameter(show_default=False))
         return arguments

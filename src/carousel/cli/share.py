@@ -14,17 +14,17 @@ from carousel.printable import printable
 
 DataDir = Annotated[Path | None, Parameter(show_default=False)]
 
-data = App(name="data", help="Public data sets: list them, fetch them, tell where they are.", sort_key=8)
+data = App(name="data", help="Public data sets: list them, download them, print where they are.", sort_key=8)
 
 
 @data.command(name="list")
 def list_(*, data_dir: DataDir = None) -> None:
-    """List the public data sets, and whether they are here.
+    """List the public data sets and whether they are present.
 
     Parameters
     ----------
     data_dir
-        The data folder. [default: that of CAROUSEL_DATA, else the user's cache]
+        The data folder. [default: $CAROUSEL_DATA, or else a folder in the user's cache]
     """
     from carousel.data import public
 
@@ -35,39 +35,39 @@ def list_(*, data_dir: DataDir = None) -> None:
 
 @data.command
 def get(name: str, /, *, data_dir: DataDir = None) -> None:
-    """Fetch a public data set, check it, and print its place.
+    """Download a public data set, verify it, and print its path.
 
-    A set that cannot be downloaded in the form that is used here is described: its files, their folder,
-    where it is published and its licence.
+    For a set that cannot be downloaded in the form used here, print its files, their folder,
+    where it is published and its license.
 
     Parameters
     ----------
     name
-        The set; `carousel data list` names them.
+        The data set; see `carousel data list`.
     data_dir
-        The data folder. [default: that of CAROUSEL_DATA, else the user's cache]
+        The data folder. [default: $CAROUSEL_DATA, or else a folder in the user's cache]
     """
     from carousel.data import public
 
-    def told(line: str) -> None:
+    def progress(line: str) -> None:
         print(f"carousel: {line}", file=sys.stderr)
 
     if to_do := public.how_to_place(name, data_dir):
         print("\n".join(to_do))
-        raise InputError(f"{name}: not here, and not downloaded: place its files by hand, as told")
-    print(public.get(name, data_dir, told))
+        raise InputError(f"{name}: not present and cannot be downloaded; place its files by hand as described above")
+    print(public.get(name, data_dir, progress))
 
 
 @data.command
 def path(name: str, /, *, data_dir: DataDir = None) -> None:
-    """Print the file of a public data set, or the folder of its files, for scripts.
+    """Print the path of a public data set, a file or a folder, for scripts.
 
     Parameters
     ----------
     name
-        The set; `carousel data list` names them.
+        The data set; see `carousel data list`.
     data_dir
-        The data folder. [default: that of CAROUSEL_DATA, else the user's cache]
+        The data folder. [default: $CAROUSEL_DATA, or else a folder in the user's cache]
     """
     from carousel.data import public
 
@@ -75,19 +75,19 @@ def path(name: str, /, *, data_dir: DataDir = None) -> None:
 
 
 def export(run: Path, /, *, out: Path, onnx: Annotated[bool, Parameter(negative="--no-onnx")] = True) -> None:
-    """Write a trained network for other machines: weights, configuration, and its step as an ONNX model.
+    """Export a trained network to other machines: weights, configuration, and its step as an ONNX model.
 
-    Python loads it without the run: `carousel.export.load(OUT)`. The ONNX model takes x and the state and
-    gives y and the next state, for a batch of any size; it is written once onnxruntime gives the same.
+    Python loads it without the run: `carousel.export.load(OUT)`. The ONNX model maps x and the state to
+    y and the next state, for any batch size; it is written only if onnxruntime gives the same results.
 
     Parameters
     ----------
     run
         The run folder.
     out
-        The folder to make.
+        The folder to create.
     onnx
-        Write step.onnx too; it needs the extra onnx of carousel-rnn. [--no-onnx: leave it out]
+        Also write step.onnx; requires `pip install 'carousel-rnn[onnx]'`. [--no-onnx: leave it out]
     """
     from carousel import export as exporting
 
@@ -99,14 +99,14 @@ def export(run: Path, /, *, out: Path, onnx: Annotated[bool, Parameter(negative=
 
 
 def compare(*runs: Path, page: Path | None = None) -> None:
-    """Lay finished runs of one job side by side: figures, time, weights, and the settings that differ.
+    """Compare finished runs of one job: scores, time, weights, and the settings that differ.
 
     Parameters
     ----------
     runs
         The run folders, two or more.
     page
-        Write the same as an HTML page too, with the learning curves over each other.
+        Also write an HTML page, with the learning curves of all runs in one plot.
     """
     from carousel.report.compare import compare as side_by_side
 

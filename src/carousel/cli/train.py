@@ -28,14 +28,14 @@ RUN = Section("Run", 2)
 
 @dataclass(frozen=True)
 class Run:
-    """Where a training is kept, and where its options come from."""
+    """Where a training run is kept, and where its options come from."""
 
     out: Annotated[Path | None, RUN] = None
-    """The run folder to make: settings, metrics, checkpoints, result and report.html. [required]"""
+    """The run folder to create: settings, metrics, checkpoints, result and report.html. [required]"""
     config: Annotated[Path | None, RUN] = None
-    """A TOML file with options by their names (job, file and out too), or a run's config.toml; options given here win."""
+    """A TOML file of options by name (including job, file and out), or a run's config.toml; the command line takes precedence."""
     print_config: Annotated[bool, RUN] = False
-    """Print all options as TOML, for --config, and stop."""
+    """Print all options as TOML, for --config, and exit."""
 
 
 NOWHERE = Run()
@@ -63,11 +63,11 @@ app = Sectioned(
     config=(show_dashes, whole_numbers, _from_file),
     sort_key=0,
 )
-app.help = """Train a network on a file, judge it on a part that was held back, and write a report.
+app.help = """Train a network on a file, test it on a held-out part, and write a report.
 
-The job is told by the kind of the file where none is named: a table (.csv) is forecast; recordings (a folder or .tar of
-them), .ts, .tsv, idx and JSON lines (.jsonl) are classified; JSON lines with a list of labels and CoNLL files are
-tagged; any other file is a text. The options are the job's: `carousel train forecast --help`."""
+Without JOB the file type selects it: a table (.csv) is forecast; recordings (a folder or .tar of them), .ts, .tsv, idx
+and JSON lines (.jsonl) are classified; JSON lines with a list of labels and CoNLL files are tagged; any other file is a text,
+for a language model. Each job has its own options: `carousel train forecast --help`."""
 
 
 @app.command(name="forecast")
@@ -76,8 +76,9 @@ def _forecast(
 ) -> None:
     """Forecast a column of a CSV file, one series or many.
 
-    Rows stand oldest first; an empty cell or NA is a gap. The end of each series is held back: the errors on it are
-    printed beside those of naive forecasts and of a network of the latest values, and a report shows them in pictures.
+    Rows must be in chronological order; an empty cell or NA is a gap. The end of each series is held out for testing: the errors
+    there are printed together with those of naive forecasts and of a network on a window of the last values, and a report
+    shows them in pictures.
     """
     _train(settings, run)
 
@@ -86,20 +87,20 @@ def _forecast(
 def _classify(
     settings: Annotated[classify.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
 ) -> None:
-    """Tell the label of a whole sequence: recordings, vectors over time, texts, images.
+    """Classify whole sequences: recordings, vectors over time, texts, images.
 
-    It holds a part of the sequences back, of each label its share, or reads them from a file of their own. It
-    prints the accuracy there beside that of a network without memory, and writes a report with pictures.
+    The test part is a fraction of the sequences, the same for each label, or a file of its own. The accuracy there is
+    printed together with that of a network without memory, and a report shows it in pictures.
     """
     _train(settings, run)
 
 
 @app.command(name="tag")
 def _tag(settings: Annotated[tag.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE) -> None:
-    """Tell a label for each step of a sequence: words, numbers or vectors in JSON lines.
+    """Tag each step of a sequence with a label: words, numbers or vectors, as JSON lines or CoNLL files.
 
-    It holds a part of the sequences back, or reads them from a file of their own. It prints the accuracy over
-    all their steps beside that of a network without memory, and writes a report with pictures.
+    The test part is a fraction of the sequences, or a file of its own. The accuracy over all its steps is
+    printed together with that of a network without memory, and a report shows it in pictures.
     """
     _train(settings, run)
 
@@ -108,10 +109,10 @@ def _tag(settings: Annotated[tag.Settings, Parameter(name="*")], *, run: Annotat
 def _language(
     settings: Annotated[language.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
 ) -> None:
-    """Tell the next character, or byte, of a text.
+    """Train a language model that predicts the next character, or byte, of a text.
 
-    It holds the end of the text back. It prints the bits that a character takes there beside those of counting runs
-    of characters, and writes a report with what the network writes by itself.
+    The end of the text is held out for testing. The bits per character there are printed together with those of an n-gram
+    model, and a report shows a sample of generated text.
     """
     _train(settings, run)
 
@@ -175,7 +176,7 @@ def _train(settings: TrainSettings, run: Run) -> None:
         print(_as_toml(settings, run), end="")
         return
     if run.out is None:
-        raise InputError(f"carousel train {settings.job}: --out is missing: the run folder to make")
+        raise InputError(f"carousel train {settings.job}: --out is missing: the run folder to create")
     train(settings, run.out, resume=False)
 
 
@@ -190,7 +191,7 @@ def _as_toml(settings: TrainSettings, run: Run) -> str:
 
 
 def train(settings: TrainSettings, run: Path, *, resume: bool) -> None:
-    """Train, or go on with a training, then show what came out."""
+    """Train, or resume a training run, then show the result."""
     try:
         jobs.load(settings.job).train(settings, run, resume=resume)
     except KeyboardInterrupt as stop:
@@ -201,13 +202,13 @@ def train(settings: TrainSettings, run: Path, *, resume: bool) -> None:
         if not (run / "last").exists():
             raise
         raise OSError(
-            error.errno, f"{error.strerror}; the last checkpoint is whole: {_go_on(run)}", error.filename or str(run)
+            error.errno, f"{error.strerror}; the last checkpoint is intact: {_go_on(run)}", error.filename or str(run)
         ) from None
     show(run)
 
 
 def _go_on(run: Path) -> str:
-    return f"go on with: carousel resume {shlex.quote(str(run))}"
+    return f"continue with: carousel resume {shlex.quote(str(run))}"
 
 
 def show(run: Path) -> None:

@@ -26,14 +26,14 @@ def add_to(app: App) -> None:
 
 
 def evaluate(run: Path, file: Path | None = None, /) -> None:
-    """Print the scores of a finished run on its held-back part, or on another file.
+    """Print the scores of a finished run on its test part, or on another file.
 
     Parameters
     ----------
     run
         The run folder.
     file
-        A file of the form that the run was trained on, with the answers. [default: the part that was held back]
+        A file of the same form as the training file, with targets. [default: the held-out test part]
     """
     from carousel.report.results import errors_table
 
@@ -42,21 +42,21 @@ def evaluate(run: Path, file: Path | None = None, /) -> None:
 
 
 def predict(run: Path, file: Path, /, *, out: Path | None = None) -> None:
-    """Tell what a finished run says of a file: the values to come, the label of each sequence, the bits of each line.
+    """Predict from a file: the values to come, the label of each sequence or step, the bits of each line of a text.
 
-    A table (.csv) is answered by a table, everything else by JSON lines.
+    The output is a table for a table (.csv), and JSON lines for everything else.
 
     Parameters
     ----------
     run
         The run folder.
     file
-        A file of the form that the run was trained on; the answers may be missing.
+        A file of the same form as the training file; targets may be missing.
     out
-        The file to make; .csv or .jsonl says of which kind. [default: the standard output]
+        The file to create, .csv or .jsonl. [default: standard output]
     """
     if out is not None and out.exists():
-        raise InputError(f"{out} is there already; give another file")
+        raise InputError(f"{out} already exists; choose another file")
     opened = Run(run)
     records = jobs.of_run(opened).predict(opened, file)
     named = out if out is not None and out.suffix.lower() in (".csv", ".jsonl") else file
@@ -69,10 +69,10 @@ def predict(run: Path, file: Path, /, *, out: Path | None = None) -> None:
 
 
 def stream(run: Path, /) -> None:
-    """Read lines on the standard input and answer each at once, the state carried from line to line.
+    """Read lines from standard input and answer each one immediately, carrying the state from line to line.
 
-    A forecast reads rows of CSV with the columns of its training file; a classifier the numbers or the words of a
-    step (a blank line begins a new sequence); a language model lines of text.
+    A forecast reads CSV rows with the columns of its training file; a classifier or tagger, the numbers or words of a
+    step (a blank line starts a new sequence); a language model, lines of text.
 
     Parameters
     ----------
@@ -90,20 +90,20 @@ def stream(run: Path, /) -> None:
 
 
 def generate(run: Path, /, *, prompt: str | None = None, length: int = 500, temperature: float = 1.0, seed: int = 0) -> None:
-    """Let a language model write.
+    """Generate text with a language model.
 
     Parameters
     ----------
     run
         The run folder.
     prompt
-        What it reads first, and writes on from. [default: an end of line]
+        The text to continue. [default: a line break]
     length
-        Characters (or bytes) to write.
+        Number of characters (or bytes) to generate.
     temperature
-        Below 1 the likely becomes likelier; at 0 it is always the likeliest.
+        Sampling temperature; 0 always takes the most likely symbol.
     seed
-        Of the drawing; the same seed writes the same text.
+        Random seed of the sampling; the same seed gives the same text.
     """
     from carousel.jobs import language
 

@@ -30,7 +30,7 @@ Images = Section("Texts and images", 0.3)
 
 @dataclass(frozen=True)
 class Settings(LabelledSettings):
-    """What is to be classified, and how the network is trained."""
+    """What to classify, and how the network is trained."""
 
     job = "classify"
 
@@ -38,21 +38,21 @@ class Settings(LabelledSettings):
     """A folder or .tar of recordings (.wav, .flac, .ogg, .mp3), a .ts, .tsv, .jsonl, .json, idx or .csv file, or .gz of one."""
     _: KW_ONLY
     by: Annotated[Literal["words", "bytes", "rows", "pixels"] | None, Images] = None
-    """What a step is: of a text words or bytes, of an image rows or pixels. [default: words or rows]"""
+    """What makes a step: words or bytes of a text, rows or pixels of an image. [default: words or rows]"""
     labels: Annotated[Path | None, Images] = None
-    """The idx file of the labels. [default: FILE with "images" as "labels" and "idx3" as "idx1"]"""
+    """The idx file of the labels. [default: FILE with "labels" for "images" and "idx1" for "idx3"]"""
     label_pattern: Annotated[str | None, Recordings] = None
-    """A regular expression; its group in a file's name is the label. [default: the sub-folder's name]"""
+    """A regular expression whose group, matched in the file name, is the label. [default: the name of the subfolder]"""
     test_pattern: Annotated[str | None, Recordings] = None
-    """A regular expression; the recordings whose name it is found in are held back. [default: a share]"""
+    """A regular expression; recordings whose names match are the test part. [default: a fraction]"""
     mels: Annotated[int, Recordings] = 40
-    """Bands of pitch, from 0 Hz to half of the sample rate."""
+    """Number of mel bands, from 0 Hz to half the sample rate."""
     window: Annotated[float, Recordings] = 25.0
-    """Milliseconds of sound that a step looks back on."""
+    """Length of the analysis window, in milliseconds."""
     hop: Annotated[float, Recordings] = 10.0
-    """Milliseconds from step to step."""
+    """Time from one step to the next, in milliseconds."""
     answer: Annotated[Literal["mean", "last"], Network] = "mean"
-    """What tells the label: the mean of what the network says at all steps, or what it says at the last."""
+    """Predict the label from the mean of the outputs at all steps, or from the last output."""
 
     def files(self) -> list[Path]:
         from carousel.data.idx import usual_labels

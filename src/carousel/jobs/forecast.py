@@ -34,7 +34,7 @@ _PLAIN = {"name": str, "time_name": str, "notes": list[str]}  # entries of a res
 
 @dataclass(frozen=True)
 class Settings(TrainSettings):
-    """What is to be forecast, and how the network is trained."""
+    """What to forecast, and how the network is trained."""
 
     job = "forecast"
     later = ("sort", "skip", "categories", "missing", "header", "no_header")
@@ -45,47 +45,47 @@ class Settings(TrainSettings):
     target: str
     """The column to forecast."""
     time: tuple[str, ...] | None = None
-    """The column or columns that say when (a date and an hour; year month day). [default: the first column of dates, if any]"""
+    """The time column, or several (a date and an hour; year month day). [default: the first column of dates, if any]"""
     date_format: str | None = None
-    """How the times are read: codes such as %d/%m/%Y; iso, number, "epoch s" or "epoch ms". [default: as they look]"""
+    """Format of the times: codes such as %d/%m/%Y; iso, number, "epoch s" or "epoch ms". [default: detected]"""
     sort: bool = False
-    """Put the rows of each series in the order of their times."""
+    """Sort the rows of each series by time."""
     id: str | None = None
-    """The column that tells many series in the file apart. [default: it is one series]"""
+    """The column that identifies the series, if there are several. [default: the file is one series]"""
     skip: bool = False
-    """Leave out series that are too short, constant or empty, with a line each, instead of refusing the file."""
+    """Skip series that are too short, constant or empty, with a message each, instead of rejecting the file."""
     covariates: tuple[str, ...] = ()
-    """Columns that the network reads too, numbers or texts, as they are known up to now. [default: none]"""
+    """Additional input columns, numbers or texts, known up to the present. [default: none]"""
     known: tuple[str, ...] = ()
-    """Columns known ahead too: it also reads their values of the steps to come. [default: none]"""
+    """Additional input columns whose future values are known, too. [default: none]"""
     categories: tuple[str, ...] = ()
-    """Those of these columns that are texts, though they look like numbers. [default: those with codes such as 001]"""
+    """Input columns to read as categories although they look like numbers. [default: those with codes such as 001]"""
     missing: tuple[str, ...] = ()
-    """Cells that are gaps too, such as - . '#N/A'. [default: empty cells, NA, N/A, NaN and null]"""
+    """Further values that mark a gap, such as - . '#N/A'. [default: empty cells, NA, N/A, NaN and null]"""
     delimiter: str | None = None
-    """What stands between cells: a character, or tab. [default: as it looks]"""
+    """The delimiter: a character, or tab. [default: detected]"""
     decimal: Literal[".", ","] | None = None
-    """What stands before the decimals of a number. [default: as it looks]"""
+    """The decimal separator. [default: detected]"""
     header: bool = False
-    """The first row has the names of the columns, though it looks like values."""
+    """The first row holds the column names although it looks like values."""
     no_header: bool = False
-    """The first row has values; the columns are called 1, 2, ..."""
+    """The first row holds values; the columns are named 1, 2, ..."""
     calendar: bool = False
-    """Tell the network the hour of the day, the day of the week and the day of the year."""
+    """Give the network the hour of the day, the day of the week and the day of the year as inputs."""
     quantiles: tuple[float, ...] = ()
-    """Levels to forecast, for intervals, such as 0.1 0.5 0.9. [default: the value alone]"""
+    """Quantiles to forecast, for intervals, such as 0.1 0.5 0.9. [default: point forecasts only]"""
     horizon: int = 12
-    """How many steps ahead."""
+    """Number of steps to forecast."""
     season: int | None = None
-    """Steps after which the series about repeats, for the seasonal naive forecast. [default: no such forecast]"""
+    """Season length in steps, for the seasonal naive forecast. [default: no such forecast]"""
     history: int = 24
-    """Values before a forecast that counts in training, at least."""
+    """Minimum number of values before a forecast that counts in training."""
     validation: float = 0.15
-    """Share of each series, before the test part, that training is watched on."""
+    """Fraction of each series, before the test part, used for validation."""
     test: float = 0.15
-    """Share of each series held back at its end for the table of errors."""
+    """Fraction of each series, at its end, held out for testing."""
     baseline: str = "window"
-    """A network trained alike, for the table: a model's name; window: of the latest --history values; none."""
+    """A network to compare with, trained in the same way: the name of a model; window: the last --history values; none."""
 
     @property
     def rival(self) -> str | None:

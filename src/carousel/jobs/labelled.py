@@ -42,47 +42,47 @@ STEPS_AT_ONCE = 50_000
 
 @dataclass(frozen=True)
 class LabelledSettings(TrainSettings):
-    """The settings of a training on labelled sequences."""
+    """The settings of a training run on labeled sequences."""
 
     later = ("skip",)
 
     file: Path
-    """The file to learn from."""
+    """The file to train on."""
     _: KW_ONLY
     test: Path | None = None
-    """Another file, held back for the table. [default: a share of FILE]"""
+    """A separate test file. [default: a fraction of FILE]"""
     test_share: float = 0.2
-    """Share of FILE that is held back for the table, of each label, where no test file is given."""
+    """Fraction of FILE held out for testing if there is no test file, the same for each label."""
     validation: float = 0.1
-    """Share of what is left that training is watched on."""
+    """Fraction of the remaining sequences used for validation."""
     skip: bool = False
-    """Leave out sequences that are empty, odd or without a label, with a line each, instead of refusing the file."""
+    """Skip sequences that are empty, malformed or without a label, with a message each, instead of rejecting the file."""
     max_length: int | None = None
-    """Steps of a sequence that are read, from its beginning. [default: all]"""
+    """Read at most this many steps from the beginning of each sequence. [default: all]"""
     key: Annotated[str | None, Texts] = None
     """The key of the sequence, or its column in a CSV or CoNLL file. [default: text, words, tokens, values, sequence or input]"""
     label_key: Annotated[str | None, Texts] = None
     """The key of the label, or its column. [default: label, labels or tags; the last column]"""
     vocabulary: Annotated[int, Texts] = 20_000
-    """Words that are told apart, the most frequent ones of the training part."""
+    """Vocabulary size: the most frequent words of the training part."""
     embedding: Annotated[int, Texts] = 64
-    """Length of the vector that is learned for a word or byte."""
+    """Size of the learned embedding of a word or byte."""
     model: Annotated[str, Network] = "gru"
     """The network; `carousel list models` names them."""
     hidden: Annotated[int, Network] = 64
-    """Units of a layer."""
+    """Units per layer."""
     layers: Annotated[int, Network] = 1
-    """Layers of units."""
+    """Number of recurrent layers."""
     dropout: Annotated[float, Network] = 0.0
-    """Share of each layer's outputs, and of learned vectors, dropped in training."""
+    """Dropout rate of each layer's outputs, and of embeddings, in training."""
     noise: Annotated[float, Network] = 0.0
-    """Deviation of the noise added to numbers in training, in deviations of their channel."""
+    """Standard deviation of the Gaussian noise added to numeric inputs in training, relative to that of their channel."""
     baseline: Annotated[str, Network] = "window-5"
-    """The network without memory to compare with, trained in the same way; none for none."""
+    """A network without memory to compare with, trained in the same way; none: no such network."""
     sequences: Annotated[int, Training] = 20_000
-    """Training sequences seen in all, at most."""
+    """Training budget: the maximum number of training sequences, repeats included."""
     evaluate_every: Annotated[int, Training] = 1_000
-    """Sequences between two looks at the validation part."""
+    """Training sequences between two evaluations on the validation part."""
     rate: Annotated[float, Training] = 0.003
     """The learning rate."""
 

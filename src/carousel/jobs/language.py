@@ -36,37 +36,37 @@ PASSAGE = 300
 
 @dataclass(frozen=True)
 class Settings(TrainSettings):
-    """What text is to be learned, and how the network is trained."""
+    """The text to model, and how the network is trained."""
 
     job = "language"
 
     file: Path
-    """The text, UTF-8 or, by byte, any file; or .gz of one."""
+    """A text in UTF-8, or any file to read by byte; may be gzipped (.gz)."""
     _: KW_ONLY
     unit: Literal["character", "byte"] = "character"
-    """What a symbol is."""
+    """Predict characters or bytes."""
     order: int = 5
-    """Symbols of a run that the counting baseline counts, the predicted one included."""
+    """Length of the n-grams of the counting baseline, including the predicted symbol."""
     validation: float = 0.05
-    """Share of the text, before the test part, that training is watched on."""
+    """Fraction of the text, before the test part, used for validation."""
     test: float = 0.1
-    """Share of the text held back at its end for the table."""
+    """Fraction of the text, at its end, held out for testing."""
     length: Annotated[int, Training] = 100
-    """Symbols of a training sequence."""
+    """Length of a training sequence, in symbols."""
     embedding: Annotated[int, Training] = 64
-    """Numbers that stand for a symbol, learned."""
+    """Size of the learned embedding of a symbol."""
     hidden: Annotated[int, Training] = 256
-    """Units of a layer."""
+    """Units per layer."""
     dropout: Annotated[float, Training] = 0.0
-    """Share of each layer's outputs that are dropped in training."""
+    """Dropout rate of each layer's outputs in training."""
     sequences: Annotated[int, Training] = 32000
-    """Training sequences seen in all, at most."""
+    """Training budget: the maximum number of training sequences, repeats included."""
     evaluate_every: Annotated[int, Training] = 1600
-    """Sequences between two looks at the validation part."""
+    """Training sequences between two evaluations on the validation part."""
     rate: Annotated[float, Training] = 0.003
     """The learning rate."""
     clip_norm: Annotated[float | None, Training] = 100.0
-    """Gradients (of the sum over a sequence's steps) longer than this are scaled down to it."""
+    """Clip gradients (of the loss summed over a sequence's steps) to this norm."""
 
 
 @dataclass(frozen=True, kw_only=True)

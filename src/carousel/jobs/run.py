@@ -220,7 +220,7 @@ class Run:
             table = json.loads(self.read(name))
         except FileNotFoundError:
             go_on = f"carousel resume {shlex.quote(str(self.folder))}"
-            raise InputError(f"{self.folder}: the run has no result yet; go on with: {go_on}") from None
+            raise InputError(f"{self.folder}: the run has no result yet; continue with: {go_on}") from None
         except InputError:
             raise
         except (ValueError, RecursionError) as error:

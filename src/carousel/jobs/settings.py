@@ -21,6 +21,9 @@ class Section(NamedTuple):
 
 Training = Section("Training", 1)
 
+ALIASES = {"rate": "--learning-rate"}
+"""Other names of options on the command line."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -34,32 +37,32 @@ class TrainSettings:
     """Settings that came after the first version: not in a table where they have their defaults, so that older runs resume."""
 
     file: Path
-    """The file to learn from."""
+    """The file to train on."""
     _: KW_ONLY
     model: Annotated[str, Training] = "lstm"
     """The network; `carousel list models` names them."""
     hidden: Annotated[int, Training] = 32
-    """Units of a layer."""
+    """Units per layer."""
     layers: Annotated[int, Training] = 1
-    """Layers of units."""
+    """Number of recurrent layers."""
     sequences: Annotated[int, Training] = 6400
-    """Training sequences seen in all, at most."""
+    """Training budget: the maximum number of training sequences, repeats included."""
     batch_size: Annotated[int, Training] = 32
-    """Sequences of an update."""
+    """Sequences per update."""
     evaluate_every: Annotated[int, Training] = 320
-    """Sequences between two looks at the validation part."""
+    """Training sequences between two evaluations on the validation part."""
     patience: Annotated[int, Training] = 10
-    """Looks without improvement after which training stops."""
+    """Early-stopping patience: evaluations without improvement after which training stops."""
     optimizer: Annotated[str, Training] = "adam"
-    """The optimiser."""
+    """The optimizer: sgd, momentum, adam, rmsprop, adagrad or rmsprop-graves."""
     rate: Annotated[float, Training] = 0.01
     """The learning rate."""
     decay: Annotated[bool, Training] = False
-    """Let the rate fall evenly, to nothing at the last of the sequences."""
+    """Decay the learning rate linearly to zero over the training budget."""
     clip_norm: Annotated[float | None, Training] = None
-    """Gradients longer than this are scaled down to it. [default: as they are]"""
+    """Clip gradients to this norm. [default: no clipping]"""
     seed: Annotated[int, Training] = 0
-    """Seed of the weights and the batches; a seed repeats a run bit for bit."""
+    """Random seed of the weights and the batches; the same seed repeats a run bit for bit."""
     device: Annotated[str, Training] = "cpu"
     """cpu or cuda."""
 

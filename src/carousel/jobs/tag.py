@@ -26,7 +26,7 @@ __all__ = ["Result", "Settings", "evaluate", "load", "predict", "stream", "train
 
 @dataclass(frozen=True)
 class Settings(LabelledSettings):
-    """What is to be tagged, and how the network is trained."""
+    """What to tag, and how the network is trained."""
 
     job = "tag"
 
