@@ -111,9 +111,10 @@ def of_file(path: Path) -> str:
         return "classify" if _NUMBERS.fullmatch(first.partition("\t")[2] or first) else "forecast"  # past the label
     # The first row may have the names of the columns.
     if len(rows) > 2 and all(map(_NUMBERS.fullmatch, rows[1:])):
+        file = shlex.quote(str(path))
         raise InputError(
-            f"{path}: rows of numbers, not a text; to forecast a column, save it as a .csv file with the names of the columns "
-            f"in its first row; for a model of its characters all the same: carousel train language {shlex.quote(str(path))}"
+            f"{path}: rows of numbers, not a text; to forecast a column: carousel train forecast {file} --target COLUMN, with "
+            f"--no-header and --delimiter as it needs; for a model of its characters all the same: carousel train language {file}"
         )
     return "language"
 
