@@ -123,10 +123,10 @@ def test_predict_does_not_look_at_labels(tmp_path: Path, capsys: Capture) -> Non
         ("a", "Numbers: 1\n" * 3 + "E e T Z\n", "language"),
     ],
 )
-@pytest.mark.parametrize("pack", [False, True], ids=["plain", "gzip"])
-def test_the_job_of_a_file(name: str, content: str, job: str, pack: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pack", "encoding"), [(False, "utf-8"), (True, "utf-8-sig"), (False, "utf-16")])
+def test_the_job_of_a_file(name: str, content: str, job: str, pack: bool, encoding: str, tmp_path: Path) -> None:
     path = tmp_path / (name + ".gz" if pack else name)
-    path.write_bytes(gzip.compress(content.encode()) if pack else content.encode())
+    path.write_bytes(gzip.compress(content.encode(encoding)) if pack else content.encode(encoding))
     assert jobs.of_file(path) == job
 
 

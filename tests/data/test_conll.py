@@ -42,7 +42,9 @@ def conll(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, b"\xef\xbb\xbf".__add__, lambda raw: raw.replace(b"\n", b"\r\n")])
+@pytest.mark.parametrize(
+    "pack", [bytes, gzip.compress, b"\xef\xbb\xbf".__add__, lambda raw: raw.decode().replace("\n", "\r\n").encode("utf-16")]
+)
 def test_words_and_labels_by_sentence(conll, pack):
     sequences = read_conll(conll(pack(OF_2003.encode())))
     assert (sequences.kind, sequences.names) == ("words", ["line 3", "line 6"])

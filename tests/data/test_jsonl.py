@@ -28,7 +28,7 @@ def jsonl(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lambda raw: raw.decode().encode("utf-16")], ids=["plain", "gzip", "utf-16"])
 def test_texts_by_words(jsonl, pack):
     sequences = read_jsonl(jsonl(pack(TEXTS)))
     assert sequences.kind == "words"
@@ -83,7 +83,11 @@ def test_nulls_and_nans_at_the_end_only_fill_up(jsonl):
             read_jsonl(jsonl(f'{{"values": {gap}}}'))
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, b"\xef\xbb\xbf".__add__])
+def of_windows(content):
+    return content.decode().encode("utf-16")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, b"\xef\xbb\xbf".__add__, of_windows])
 def test_an_array_is_as_its_lines(jsonl, pack):
     for content in (TEXTS, NUMBERS, VECTORS, TAGGED):
         lines = read_jsonl(jsonl(content))
@@ -145,6 +149,7 @@ def test_words_keep_inner_apostrophes_and_marks_by_themselves():
         ('{"words": ["a", "b"], "labels": ["X"]}', "line 1: expected a label for each of the 2 steps, got 1"),
         ('{"text": "\\ud800"}', "line 1: half of a surrogate pair in '?'"),
         (b'{"text": "\xff"}', "line 1 is not UTF-8 text"),
+        (b"\xff\xfe{", "not UTF-16 text, as its first bytes say; save the file in UTF-8"),
         (b'[{"text": "a"},\n {"text": "\xff"}]', "line 2 is not UTF-8 text"),
         ('{"text": "a", "label": NaN}', "line 1: expected a label that is a text or a whole number"),
         ('{"text": "a", "label": 1e300}', "line 1: expected a label that is a text or a whole number"),

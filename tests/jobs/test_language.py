@@ -126,3 +126,13 @@ def test_bad_settings_are_refused_before_anything_is_written(settings, tmp_path,
     with pytest.raises(InputError, match=told):
         train(replace(settings, **changes), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_text_in_utf_16_is_the_same_text(finished, tmp_path):
+    for name, encoding in (("a.txt", "utf-8"), ("b.txt", "utf-16"), ("c.txt", "utf-8-sig")):
+        (tmp_path / name).write_text(RHYME * 3, encoding=encoding)
+    same = [list(predict(finished[0], tmp_path / name)) for name in ("a.txt", "b.txt", "c.txt")]
+    assert same[0] == same[1] == same[2]
+    (tmp_path / "d.txt").write_bytes(b"\xff\xfea")
+    with pytest.raises(InputError, match="not UTF-16 text, as its first bytes say; save the file in UTF-8"):
+        list(predict(finished[0], tmp_path / "d.txt"))

@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from carousel.data import dates
-from carousel.data.files import read_bytes, shortened
+from carousel.data.files import in_utf8, read_bytes, shortened
 from carousel.data.times import Step, step_of
 from carousel.errors import InputError
 from carousel.printable import without_apostrophe
@@ -317,16 +317,11 @@ def read_table(
 
 
 def _text(path: Path | str) -> str:
-    content = read_bytes(path)
+    content = in_utf8(read_bytes(path), path)
     if b"\r" in content and b"\n" not in content:  # as old Macs ended lines
         content = content.replace(b"\r", b"\n")
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        try:
-            return content.decode("utf-16")
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: not UTF-16 text, as its first bytes say; save the file as CSV in UTF-8") from None
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
         raise InputError(f"{path}: row {row} is not UTF-8 text; save the file as CSV in UTF-8") from None

@@ -38,14 +38,25 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
 
 def lines_of(content: bytes, path: Path | str) -> Iterator[tuple[int, str]]:
     """(number, text) of each line of a file's content, the blank ones too, without its end."""
-    if not content.removeprefix(_BYTE_ORDER_MARK).strip():
+    content = in_utf8(content, path)
+    if not content.strip():
         raise InputError(f"{path}: the file is empty")
     # Only "\n" ends a line: str.splitlines would also cut at letters that may stand within a text.
-    for number, line in enumerate(content.removeprefix(_BYTE_ORDER_MARK).split(b"\n"), start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):
         try:
             yield number, line.removesuffix(b"\r").decode()
         except UnicodeDecodeError:
             raise InputError(f"{path}: line {number} is not UTF-8 text; save the file in UTF-8") from None
+
+
+def in_utf8(content: bytes, path: Path | str) -> bytes:
+    """The content without a byte order mark; where it begins with that of UTF-16, as Windows writes it, in UTF-8."""
+    if content[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        return content.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        return content.decode("utf-16").encode()
+    except UnicodeError:
+        raise InputError(f"{path}: not UTF-16 text, as its first bytes say; save the file in UTF-8") from None
 
 
 def shortened(text: object) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from carousel.data.csv import read_table
-from carousel.data.files import lines_of, read_bytes, shortened
+from carousel.data.files import in_utf8, lines_of, read_bytes, shortened
 from carousel.data.sequences import Kind, Sequences, as_numbers, may_be_skipped
 from carousel.errors import InputError
 
@@ -95,9 +95,9 @@ def _entries(path: Path | str) -> tuple[str, Iterable[tuple[int, Any]]]:
         table = read_table(path)
         rows = (dict(zip(table.cells, row, strict=True)) for row in zip(*table.cells.values(), strict=True))
         return "row", enumerate(({name: cell for name, cell in row.items() if cell} for row in rows), start=table.first_row)
-    content = read_bytes(path)
+    content = in_utf8(read_bytes(path), path)
     lines = ((number, line) for number, line in lines_of(content, path) if line.strip())
-    if content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+    if content.lstrip().startswith(b"["):
         return "entry", enumerate(_parsed("\n".join(line for _, line in lines), str(path)), start=1)
     return "line", lines
 

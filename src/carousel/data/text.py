@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carousel.batch import Batch
-from carousel.data.files import read_bytes
+from carousel.data.files import in_utf8, read_bytes
 from carousel.errors import InputError
 from carousel.task import Task
 
@@ -94,8 +94,9 @@ def read_text(path: Path | str, unit: Unit) -> bytes | str:
         raise InputError(f"{path}: the file is empty")
     if unit == "byte":
         return content
+    content = in_utf8(content, path)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(

@@ -141,6 +141,8 @@ def _beginning(path: Path, size: int = 1 << 16) -> str:
             packed = plain.read(2) == b"\x1f\x8b"
         with gzip.open(path) if packed else path.open("rb") as file:
             found = file.read(size).removeprefix(b"\xef\xbb\xbf")
+        if found[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16
+            return found.decode("utf-16", errors="replace")
         return (found if len(found) < size else found[: found.rfind(b"\n") + 1] or found).decode(errors="replace")
     except (OSError, EOFError, zlib.error):
         return ""
