@@ -11,7 +11,8 @@ import carousel
 
 SOURCE = Path(carousel.__file__).parent
 HERE = SOURCE / "torch_private.py"
-PYTHONS_OWN = {"_make", "_replace", "_fields", "_asdict", "_getframe", "_exit"}  # NamedTuple's, sys's and os's
+# NamedTuple's, sys's, os's and functools'
+PYTHONS_OWN = {"_make", "_replace", "_fields", "_asdict", "_getframe", "_exit", "_lru_cache_wrapper"}
 
 # The private attributes that torch_private.py reads of objects, and an object that should have each.
 OBJECTS = {
@@ -20,9 +21,8 @@ OBJECTS = {
     "_cdata": torch.zeros(2).untyped_storage(),
     "_schema": torch.ops.aten.add.Tensor,
     "_overloadname": torch.ops.aten.add.Tensor,
-    "_parameters": torch.nn.Module(),
-    "_buffers": torch.nn.Module(),
-    "_modules": torch.nn.Module(),
+    **dict.fromkeys(("_parameters", "_buffers", "_modules"), torch.nn.Module()),
+    **dict.fromkeys(("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"), torch.nn.Module()),
 }
 
 
@@ -75,6 +75,7 @@ def private_uses(tree, own):
 
 def missing(tree):
     """The names of a file that the installed torch does not have."""
+    there = {"torch": torch}
     for module, name in imported(tree):
         try:
             found = importlib.import_module(module)
@@ -83,11 +84,13 @@ def missing(tree):
             continue
         if name is not None and not hasattr(found, name):
             yield f"{module}.{name}"
+        elif name is not None:
+            there[name] = getattr(found, name)
     for node in ast.walk(tree):
         names = chain(node)
-        if names is None or names[0] not in ("torch", "nn", "forward_ad"):
+        if names is None or names[0] not in there:
             continue
-        found = {"torch": torch, "nn": torch.nn, "forward_ad": torch.autograd.forward_ad}[names[0]]
+        found = there[names[0]]
         for part in names[1:]:
             if not hasattr(found, part):
                 yield ".".join(names)
@@ -137,5 +140,11 @@ def test_other_names_are_left_alone(code):
 
 
 def test_a_name_that_is_gone_is_named():
-    code = "from torch._no_module import x\nfrom torch._C import no_name\ntorch._C._functorch.no_function()\ntorch._C._nn.gelu"
-    assert set(missing(ast.parse(code))) == {"torch._no_module", "torch._C.no_name", "torch._C._functorch.no_function"}
+    code = "from torch._no_module import x\nfrom torch._C import no_name\ntorch._C._functorch.no_function()\ntorch._C._nn.gelu\n"
+    code += "from torch.nn.modules import module\nmodule._global_no_hooks"
+    assert set(missing(ast.parse(code))) == {
+        "torch._no_module",
+        "torch._C.no_name",
+        "torch._C._functorch.no_function",
+        "module._global_no_hooks",
+    }

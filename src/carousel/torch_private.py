@@ -26,10 +26,14 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 __all__ = [
     "BACKWARD_HOOKS",
+    "BUFFERS",
     "DROPOUT",
     "GLOBAL_HOOKS",
     "HOOKS",
+    "MODULES",
     "MODULE_TABLES",
+    "PARAMETERS",
+    "PRE_HOOKS",
     "DisableTorchFunction",
     "FakeTensorMode",
     "OpOverload",
@@ -59,10 +63,11 @@ __all__ = [
     "without_data",
 ]
 
-HOOKS, BACKWARD_HOOKS = ("_forward_pre_hooks", "_forward_hooks"), ("_backward_pre_hooks", "_backward_hooks")
+PRE_HOOKS = "_forward_pre_hooks"
+HOOKS, BACKWARD_HOOKS = (PRE_HOOKS, "_forward_hooks"), ("_backward_pre_hooks", "_backward_hooks")
 """The attributes of a module that hold its hooks."""
 
-MODULE_TABLES = ("_parameters", "_buffers", "_modules")
+MODULE_TABLES = PARAMETERS, BUFFERS, MODULES = ("_parameters", "_buffers", "_modules")
 """The attributes of a module that hold what it is made of."""
 
 GLOBAL_HOOKS: tuple[Mapping[int, Any], ...] = (module._global_forward_pre_hooks, module._global_forward_hooks)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from carousel.cell import Cell
 from carousel.errors import InputError
-from carousel.torch_private import BACKWARD_HOOKS, GLOBAL_HOOKS, HOOKS, OpOverload, OpOverloadPacket
+from carousel.torch_private import BACKWARD_HOOKS, GLOBAL_HOOKS, HOOKS, MODULES, OpOverload, OpOverloadPacket
 
 PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device, torch.layout, torch.memory_format)
 """Types of values that never change."""
@@ -136,7 +136,7 @@ class Dependencies:
                 self.items.append((f"{kind.__name__}.{attribute}", id(value)))
             else:
                 self._add(f"{kind.__name__}.{attribute}", value)
-        if "parametrizations" in module._modules:
+        if "parametrizations" in module.__dict__[MODULES]:
             self.has_made_tensors = True
         for table in HOOKS:
             hooks = module.__dict__[table].values()

@@ -14,12 +14,13 @@ from carousel.engine.dependencies import makes_weight, own_attributes
 from carousel.engine.standin import lifted, stand_in
 from carousel.engine.watch import watched
 from carousel.errors import InputError
+from carousel.torch_private import MODULES, PRE_HOOKS
 
 
 def with_made_weights(cell: Cell) -> Cell:
     """A stand-in for the cell that has the weights that are made as buffers."""
     for module in cell.modules():
-        for hook in list(module._forward_pre_hooks.values()):
+        for hook in list(module.__dict__[PRE_HOOKS].values()):
             if makes_weight(hook):
                 hook(module, None)
     return stand_in(cell, lifted(cell), {id(module): _made(module) for module in cell.modules()})
@@ -28,8 +29,8 @@ def with_made_weights(cell: Cell) -> Cell:
 def _made(module: nn.Module) -> dict[str, Tensor]:
     """The module's plain tensors, and what its parametrizations give, by name."""
     plain = {name: module.__dict__[name] for name in own_attributes(module) if isinstance(module.__dict__[name], Tensor)}
-    parametrized = module._modules.get("parametrizations")
-    return plain if parametrized is None else plain | {name: getattr(module, name) for name in parametrized._modules}
+    parametrized = module.__dict__[MODULES].get("parametrizations")
+    return plain if parametrized is None else plain | {name: getattr(module, name) for name in parametrized.__dict__[MODULES]}
 
 
 def refuse_made_weights(who: str, cell: Cell) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from carousel.cell import Cell
 from carousel.engine.dependencies import Dependencies, makes_weight, own_attributes
 from carousel.errors import InputError
-from carousel.torch_private import HOOKS
+from carousel.torch_private import BUFFERS, HOOKS, MODULES, PARAMETERS, PRE_HOOKS
 
 
 def lifted(cell: Cell) -> dict[str, Tensor]:
@@ -40,7 +40,9 @@ def stand_in(cell: Cell, weights: Mapping[str, Tensor], made: Mapping[int, Mappi
     modules = list(cell.modules())
     others: dict[int, Any] = {}
     for module in modules:
-        is_parametrized = made and "parametrizations" in module._modules  # its class has been replaced by one derived from it
+        is_parametrized = (
+            made and "parametrizations" in module.__dict__[MODULES]
+        )  # its class has been replaced by one derived from it
         others[id(module)] = object.__new__(type(module).__mro__[1] if is_parametrized else type(module))
 
     def own(value: Any) -> Any:
@@ -63,12 +65,12 @@ def stand_in(cell: Cell, weights: Mapping[str, Tensor], made: Mapping[int, Mappi
         held.update(module.__dict__)
         for name in (*own_attributes(module), *HOOKS):
             held[name] = own(held[name])
-        for part, found in (("_parameters", given), ("_buffers", given), ("_modules", others)):
+        for part, found in ((PARAMETERS, given), (BUFFERS, given), (MODULES, others)):
             held[part] = {name: found.get(id(item)) for name, item in module.__dict__[part].items()}
         if id(module) in made:
-            held["_forward_pre_hooks"] = {n: hook for n, hook in held["_forward_pre_hooks"].items() if not makes_weight(hook)}
-            held["_modules"].pop("parametrizations", None)
-            held["_buffers"].update(made[id(module)])
+            held[PRE_HOOKS] = {n: hook for n, hook in held[PRE_HOOKS].items() if not makes_weight(hook)}
+            held[MODULES].pop("parametrizations", None)
+            held[BUFFERS].update(made[id(module)])
             for name in made[id(module)]:
                 held.pop(name, None)
     return others[id(cell)]
