@@ -243,7 +243,7 @@ the name says otherwise, inputs without gradient, float32. Their
 results are compared first. `lstm` and `gru` stand against torch.nn's layers; a `variant` against our
 plain LSTM of the same sizes; `peephole-loop` against the cell written as a Python loop; `ntm` (memory
 128 x 20) against the same step on the eager backend, and `ntm-update` a whole update of it with clipping and the
-optimiser's step, and measured is a sequence. `update` is a whole update of a job's LSTM with Adam, beside the same model
+optimizer's step, and measured is a sequence. `update` is a whole update of a job's LSTM with Adam, beside the same model
 written with torch.nn and torch.optim, and beside the loss computed after the loop. `stepper` is 1000 steps made one by one, and
 measured is one of them; `online` is the truncated rule of 1997 on the network with 93 weights, on one thread, with an
 update at every step, and measured is a network's step; `peak` counts the LSTM's matrix products against one of 2048 x 2048.
