@@ -12,13 +12,14 @@ import carousel
 SOURCE = Path(carousel.__file__).parent
 
 # What each place may import besides itself and ANYWHERE; docs/architecture.md draws the same.
-ANYWHERE = {"errors", "files", "plain", "printable", "provenance", "torch_private"}
+ANYWHERE = {"errors", "files", "names", "plain", "printable", "provenance", "torch_private"}
 CELLS = {"cell", "cells", "engine"}
 LEARNING = {"batch", "task", *CELLS, "loop", "network", "nn", "learn", "checkpoint", "train"}
 WORK = {*LEARNING, "tasks", "data", "models", "jobs"}
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "names": set(),
     "plain": set(),
     "printable": set(),
     "provenance": set(),

@@ -57,7 +57,7 @@ def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone():
 
 
 def test_unknown_names_and_sizes_are_refused():
-    with pytest.raises(InputError, match="unknown model 'lstn', expected one of: lstm, "):
+    with pytest.raises(InputError, match=r"unknown model 'lstn' \(did you mean 'lstm'\?\); expected one of: window-1, "):
         build("lstn", 1, 1)
     for name in ("window-0", "window-", "window--1", "window-1x"):
         with pytest.raises(InputError, match="unknown model"):

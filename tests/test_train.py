@@ -241,7 +241,7 @@ def test_progress_is_plain_lines_on_standard_error_without_a_terminal(capfd: pyt
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": "adma"}, "no optimiser 'adma'"),
+        ({"optimizer": "adma"}, "no optimizer 'adma'"),
         ({"monitor": "MEA"}, "no figure 'MEA' to monitor, expected one of: loss, MAE"),
         ({"patience": 0}, "expected patience of at least 1 or None, got 0"),
         ({"batch_size": 0}, "expected batch_size of at least 1, got 0"),

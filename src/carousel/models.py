@@ -5,9 +5,7 @@ Each is a stack of cells with a readout, made by ``build(name, input_size, outpu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
@@ -18,6 +16,7 @@ from torch import nn
 from carousel.cell import Cell, Stack
 from carousel.cells import GRU, LSTM, MGU, Dropout, Elman, Embedding, FullyRecurrent, Mean, Window
 from carousel.errors import InputError
+from carousel.names import WINDOW, check_model
 
 
 def _recurrent(
@@ -99,11 +98,9 @@ def build(
     for option, size in (("hidden", hidden), ("layers", layers)):
         if size < 1:
             raise InputError(f"model: expected {option} of at least 1, got {size}")
-    window = re.fullmatch(r"window-([1-9]\d{0,5})", name)
-    factory = partial(_window, int(window[1])) if window else MODELS.get(name)
-    if factory is None:
-        nearest = get_close_matches(name, MODELS, n=len(MODELS), cutoff=0.0)
-        raise InputError(f"unknown model {name!r}, expected one of: {', '.join(nearest)} (or window-N for N inputs)")
+    check_model(name)
+    window = WINDOW.fullmatch(name)
+    factory = partial(_window, int(window[1])) if window else MODELS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         cell = factory(input_size, output_size, hidden, layers, dropout)

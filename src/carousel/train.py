@@ -39,6 +39,7 @@ from carousel.checkpoint import load_weights
 from carousel.errors import InputError
 from carousel.files import alone, beside, named, sweep, write_aside
 from carousel.learn import BPTT, Diverged, Learner, objective, optimizer_by_name
+from carousel.names import check_device
 from carousel.network import Network, as_network
 from carousel.plain import from_table
 from carousel.printable import printable
@@ -453,12 +454,8 @@ def _prefix(progress: bool | str) -> str:
 
 
 def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"fit: expected device cpu, cuda or cuda:N, got {name!r}")
+    check_device(name)
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"fit: no device {name} on this machine ({torch.cuda.device_count()} CUDA devices); use cpu")
     return device

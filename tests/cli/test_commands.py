@@ -61,7 +61,7 @@ def test_train_prints_the_errors_and_writes_the_report(tides: Path, tmp_path: Pa
     ("words", "told"),
     [
         (["--target", "Levle"], "no column 'Levle'; the columns are: 'Level'"),
-        (["--target", "Level", "--model", "lsmt"], "unknown model 'lsmt', expected one of: lstm,"),
+        (["--target", "Level", "--model", "lsmt"], "unknown model 'lsmt' (did you mean 'lstm'?)"),
         (["--target", "Level", "--horizn", "3"], "Unknown option: --horizn. Did you mean --horizon?"),
         (["--target", "Level", "--horizon", "3.5"], 'Invalid value for --horizon: unable to convert "3.5" into int.'),
         (["--target", "Level", "--horizon", "many"], 'Invalid value for --horizon: unable to convert "many" into int.'),

@@ -65,7 +65,7 @@ def test_one_pass_over_the_parameters_gives_what_one_operation_after_another_doe
 
 def test_names_and_rates_that_cannot_be_are_refused() -> None:
     parameter = torch.nn.Parameter(torch.ones(1))
-    with pytest.raises(InputError, match=r"no optimiser 'adm' .did you mean 'adam'"):
+    with pytest.raises(InputError, match=r"no optimizer 'adm' .did you mean 'adam'"):
         optimizer_by_name("adm", [parameter], 0.1)
     with pytest.raises(InputError, match="expected a rate above 0, got -1"):
         optimizer_by_name("adam", [parameter], -1)

@@ -16,6 +16,7 @@ from carousel.cli.options import show_dashes, whole_numbers
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
 from carousel.jobs.run import Run
+from carousel.names import check_model
 
 FAILED = 1
 
@@ -196,11 +197,15 @@ def explain(what: str, /, *, code: bool = False) -> None:
     code
         Also print the generated code (LLVM).
     """
+    of_run = (Path(what) / "config.toml").exists()
+    if not of_run:
+        check_model(what)
+
     import torch
 
     from carousel.models import build
 
-    if (Path(what) / "config.toml").exists():
+    if of_run:
         run = Run(what)
         cell, inputs = run.network, run.blank_inputs()
     else:

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
+from carousel.jobs.run import Run
 from carousel.printable import printable
 
 DataDir = Annotated[Path | None, Parameter(show_default=False)]
@@ -89,6 +90,9 @@ def export(run: Path, /, *, out: Path, onnx: Annotated[bool, Parameter(negative=
     onnx
         Also write step.onnx; requires `pip install 'carousel-rnn[onnx]'`. [--no-onnx: leave it out]
     """
+    if Run(run).config and out.exists():
+        raise InputError(f"{out} already exists; choose another folder")
+
     from carousel import export as exporting
 
     reason = exporting.export(run, out, onnx=onnx)

@@ -177,6 +177,11 @@ def _train(settings: TrainSettings, run: Run) -> None:
         return
     if run.out is None:
         raise InputError(f"carousel train {settings.job}: --out is missing: the run folder to create")
+    if run.out.exists():
+        raise InputError(f"{run.out} already exists; choose another folder, or resume the run in it")
+    for file in settings.files():
+        if not file.exists():
+            raise InputError(f"{file}: no such file")
     train(settings, run.out, resume=False)
 
 

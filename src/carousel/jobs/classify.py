@@ -5,6 +5,7 @@ The run folder is that of `carousel.train.fit`, with `prepared.json` and `result
 
 # No annotations from the future here: the fields of Settings are read in another module.
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from carousel.errors import InputError
-from carousel.jobs import labelled
+from carousel.jobs import IDX, labelled
 from carousel.jobs.labelled import LabelledResult as Result
 from carousel.jobs.labelled import LabelledSettings, Network, Prepared, kind_of
 from carousel.jobs.run import Run
-from carousel.jobs.settings import Section
+from carousel.jobs.settings import POSITIVE, Bounds, Section
 
 if TYPE_CHECKING:
     from carousel.data.audio import LogMel
@@ -45,20 +46,24 @@ class Settings(LabelledSettings):
     """A regular expression whose group, matched in the file name, is the label. [default: the name of the subfolder]"""
     test_pattern: Annotated[str | None, Recordings] = None
     """A regular expression; recordings whose names match are the test part. [default: a fraction]"""
-    mels: Annotated[int, Recordings] = 40
+    mels: Annotated[int, Recordings, Bounds(1, 10_000)] = 40
     """Number of mel bands, from 0 Hz to half the sample rate."""
-    window: Annotated[float, Recordings] = 25.0
+    window: Annotated[float, Recordings, POSITIVE] = 25.0
     """Length of the analysis window, in milliseconds."""
-    hop: Annotated[float, Recordings] = 10.0
+    hop: Annotated[float, Recordings, POSITIVE] = 10.0
     """Time from one step to the next, in milliseconds."""
     answer: Annotated[Literal["mean", "last"], Network] = "mean"
     """Predict the label from the mean of the outputs at all steps, or from the last output."""
 
     def files(self) -> list[Path]:
-        from carousel.data.idx import usual_labels
+        """Those that the settings name, and the labels that are found beside images."""
+        named = super().files()
+        if self.labels is None and re.search(IDX, self.file.name):
+            from carousel.data.idx import usual_labels
 
-        usual = usual_labels(self.file)
-        return [*super().files(), *([usual] if self.labels is None and usual != self.file and usual.is_file() else [])]
+            usual = usual_labels(self.file)
+            return [*named, usual] if usual != self.file and usual.is_file() else named
+        return named
 
     def log_mel(self, rate: int | None) -> "LogMel":
         """How recordings are read, those of this sample rate or, for None, of any."""

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from carousel.errors import InputError
 from carousel.jobs import run as runs
 from carousel.jobs.run import Run
-from carousel.jobs.settings import TrainSettings
+from carousel.jobs.settings import SHARE, Bounds, TrainSettings
 from carousel.plain import typed
 from carousel.printable import csv_row, printable, without_apostrophe
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from carousel.data import Series, Table
     from carousel.data.forecast import Forecast, Prepared, Track, Values
 
+STEPS = Bounds(1, 100_000)
 _SHOWN = 120  # steps at which the gates are kept
 _PLAIN = {"name": str, "time_name": str, "notes": list[str]}  # entries of a result that are no arrays
 
@@ -72,20 +73,24 @@ class Settings(TrainSettings):
     """The first row holds values; the columns are named 1, 2, ..."""
     calendar: bool = False
     """Give the network the hour of the day, the day of the week and the day of the year as inputs."""
-    quantiles: tuple[float, ...] = ()
+    quantiles: Annotated[tuple[float, ...], SHARE] = ()
     """Quantiles to forecast, for intervals, such as 0.1 0.5 0.9. [default: point forecasts only]"""
-    horizon: int = 12
+    horizon: Annotated[int, STEPS] = 12
     """Number of steps to forecast."""
-    season: int | None = None
+    season: Annotated[int | None, STEPS] = None
     """Season length in steps, for the seasonal naive forecast. [default: no such forecast]"""
-    history: int = 24
+    history: Annotated[int, STEPS] = 24
     """Minimum number of values before a forecast that counts in training."""
-    validation: float = 0.15
+    validation: Annotated[float, SHARE] = 0.15
     """Fraction of each series, before the test part, used for validation."""
-    test: float = 0.15
+    test: Annotated[float, SHARE] = 0.15
     """Fraction of each series, at its end, held out for testing."""
     baseline: str = "window"
     """A network to compare with, trained in the same way: the name of a model; window: the last --history values; none."""
+
+    def networks(self) -> list[str]:
+        """The network, and the one of the baseline."""
+        return [self.model, *([self.rival] if self.rival else [])]
 
     @property
     def rival(self) -> str | None:

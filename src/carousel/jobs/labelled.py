@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from carousel.errors import InputError
 from carousel.files import SOUNDS
 from carousel.jobs import IDX, JSON, ending, run
-from carousel.jobs.settings import Section, Training, TrainSettings
+from carousel.jobs.settings import COUNT, DROPOUT, POSITIVE, SHARE, SIZE, Bounds, Section, Training, TrainSettings
 from carousel.plain import typed
 from carousel.printable import printable
 
@@ -51,40 +51,44 @@ class LabelledSettings(TrainSettings):
     _: KW_ONLY
     test: Path | None = None
     """A separate test file. [default: a fraction of FILE]"""
-    test_share: float = 0.2
+    test_share: Annotated[float, SHARE] = 0.2
     """Fraction of FILE held out for testing if there is no test file, the same for each label."""
-    validation: float = 0.1
+    validation: Annotated[float, SHARE] = 0.1
     """Fraction of the remaining sequences used for validation."""
     skip: bool = False
     """Skip sequences that are empty, malformed or without a label, with a message each, instead of rejecting the file."""
-    max_length: int | None = None
+    max_length: Annotated[int | None, COUNT] = None
     """Read at most this many steps from the beginning of each sequence. [default: all]"""
     key: Annotated[str | None, Texts] = None
     """The key of the sequence, or its column in a CSV or CoNLL file. [default: text, words, tokens, values, sequence or input]"""
     label_key: Annotated[str | None, Texts] = None
     """The key of the label, or its column. [default: label, labels or tags; the last column]"""
-    vocabulary: Annotated[int, Texts] = 20_000
+    vocabulary: Annotated[int, Texts, Bounds(1, 10**7)] = 20_000
     """Vocabulary size: the most frequent words of the training part."""
-    embedding: Annotated[int, Texts] = 64
+    embedding: Annotated[int, Texts, SIZE] = 64
     """Size of the learned embedding of a word or byte."""
     model: Annotated[str, Network] = "gru"
     """The network; `carousel list models` names them."""
-    hidden: Annotated[int, Network] = 64
+    hidden: Annotated[int, Network, SIZE] = 64
     """Units per layer."""
-    layers: Annotated[int, Network] = 1
+    layers: Annotated[int, Network, Bounds(1, 1000)] = 1
     """Number of recurrent layers."""
-    dropout: Annotated[float, Network] = 0.0
+    dropout: Annotated[float, Network, DROPOUT] = 0.0
     """Dropout rate of each layer's outputs, and of embeddings, in training."""
-    noise: Annotated[float, Network] = 0.0
+    noise: Annotated[float, Network, Bounds(0)] = 0.0
     """Standard deviation of the Gaussian noise added to numeric inputs in training, relative to that of their channel."""
     baseline: Annotated[str, Network] = "window-5"
     """A network without memory to compare with, trained in the same way; none: no such network."""
-    sequences: Annotated[int, Training] = 20_000
+    sequences: Annotated[int, Training, COUNT] = 20_000
     """Training budget: the maximum number of training sequences, repeats included."""
-    evaluate_every: Annotated[int, Training] = 1_000
+    evaluate_every: Annotated[int, Training, COUNT] = 1_000
     """Training sequences between two evaluations on the validation part."""
-    rate: Annotated[float, Training] = 0.003
+    rate: Annotated[float, Training, POSITIVE] = 0.003
     """The learning rate."""
+
+    def networks(self) -> list[str]:
+        """The network, and the one of the baseline."""
+        return [self.model, *([] if self.baseline == NONE else [self.baseline])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,10 +297,6 @@ def prepare(training: "Sequences", settings: LabelledSettings) -> Prepared:
     """Learn scaling, words and labels of the training part."""
     from carousel.data.sequences import Bytes, Scaling, Vocabulary
 
-    for name, least in (("vocabulary", 1), ("embedding", 1), ("max_length", 1)):
-        value = getattr(settings, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
     counts = Counter(_every_label(training))
     labels = sorted(counts, key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label))
     encoding: Encoding

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from carousel.errors import InputError
 from carousel.jobs import run as runs
 from carousel.jobs.run import Run
-from carousel.jobs.settings import Training, TrainSettings
+from carousel.jobs.settings import COUNT, DROPOUT, POSITIVE, SHARE, SIZE, Bounds, Training, TrainSettings
 from carousel.plain import from_table, typed
 
 if TYPE_CHECKING:
@@ -45,27 +45,27 @@ class Settings(TrainSettings):
     _: KW_ONLY
     unit: Literal["character", "byte"] = "character"
     """Predict characters or bytes."""
-    order: int = 5
+    order: Annotated[int, Bounds(1, 100)] = 5
     """Length of the n-grams of the counting baseline, including the predicted symbol."""
-    validation: float = 0.05
+    validation: Annotated[float, SHARE] = 0.05
     """Fraction of the text, before the test part, used for validation."""
-    test: float = 0.1
+    test: Annotated[float, SHARE] = 0.1
     """Fraction of the text, at its end, held out for testing."""
-    length: Annotated[int, Training] = 100
+    length: Annotated[int, Training, Bounds(1, 10**6)] = 100
     """Length of a training sequence, in symbols."""
-    embedding: Annotated[int, Training] = 64
+    embedding: Annotated[int, Training, SIZE] = 64
     """Size of the learned embedding of a symbol."""
-    hidden: Annotated[int, Training] = 256
+    hidden: Annotated[int, Training, SIZE] = 256
     """Units per layer."""
-    dropout: Annotated[float, Training] = 0.0
+    dropout: Annotated[float, Training, DROPOUT] = 0.0
     """Dropout rate of each layer's outputs in training."""
-    sequences: Annotated[int, Training] = 32000
+    sequences: Annotated[int, Training, COUNT] = 32000
     """Training budget: the maximum number of training sequences, repeats included."""
-    evaluate_every: Annotated[int, Training] = 1600
+    evaluate_every: Annotated[int, Training, COUNT] = 1600
     """Training sequences between two evaluations on the validation part."""
-    rate: Annotated[float, Training] = 0.003
+    rate: Annotated[float, Training, POSITIVE] = 0.003
     """The learning rate."""
-    clip_norm: Annotated[float | None, Training] = 100.0
+    clip_norm: Annotated[float | None, Training, POSITIVE] = 100.0
     """Clip gradients (of the loss summed over a sequence's steps) to this norm."""
 
 
@@ -106,12 +106,6 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     from carousel.models import build
 
     out = Path(out)
-    for name, share in (("validation", settings.validation), ("test", settings.test)):
-        if not 0 < share < 1:
-            raise InputError(f"language: expected {name} between 0 and 1 (a share of the text), got {share}")
-    for name, count in (("embedding", settings.embedding), ("order", settings.order)):
-        if count < 1:
-            raise InputError(f"language: expected {name} of at least 1, got {count}")
     text = read_text(settings.file, settings.unit)
     test_start = len(text) - round(settings.test * len(text))
     train_end = max(test_start - round(settings.validation * len(text)), 0)
@@ -277,8 +271,6 @@ def generate(
     Raises:
         InputError: no finished language model, an option that cannot be used.
     """
-    from carousel.data.files import shortened
-
     run = Run.of(folder)
     if run.job != Settings.job:
         raise InputError(f"{run.folder}: a run of {run.job}; only a language model writes")
@@ -291,6 +283,8 @@ def generate(
     alphabet, _ = run.prepared_as(_prepared)
     prompt = alphabet.start if prompt is None else prompt
     if alphabet.unit == "character" and not set(prompt) <= set(alphabet.symbols):
+        from carousel.data.files import shortened
+
         # Its network has never read what stands for them.
         unknown = "".join(sorted(set(prompt) - set(alphabet.symbols)))
         raise InputError(

@@ -3,12 +3,14 @@
 # No annotations from the future here: the jobs inherit these, and theirs are read in another module.
 
 import shlex
+import sys
 from dataclasses import KW_ONLY, asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_type_hints
 
 from carousel.errors import InputError
+from carousel.names import check_device, check_model, check_optimizer
 from carousel.plain import entries, from_table
 
 
@@ -19,7 +21,25 @@ class Section(NamedTuple):
     rank: float
 
 
+class Bounds(NamedTuple):
+    """The numbers that a setting takes, each of many, where it is set; `open`: without the ends."""
+
+    low: float
+    high: float = sys.float_info.max
+    open: bool = False
+
+    def refusal(self, value: float) -> str | None:
+        """What is expected of a number that is none of them; None for one that is."""
+        if self.low < value < self.high or (value in (self.low, self.high) and not self.open):
+            return None
+        if self.open:
+            return f"above {self.low:g}" if self.high == sys.float_info.max else f"between {self.low:g} and {self.high:g}"
+        return f"of at least {self.low:g}" if not value > self.high else f"of at most {self.high:,g}"
+
+
 Training = Section("Training", 1)
+COUNT, SIZE, POSITIVE, SHARE = Bounds(1, 10**12), Bounds(1, 65_536), Bounds(0, open=True), Bounds(0, 1, open=True)
+DROPOUT = Bounds(0, 0.99)
 
 ALIASES = {"rate": "--learning-rate"}
 """Other names of options on the command line."""
@@ -41,33 +61,47 @@ class TrainSettings:
     _: KW_ONLY
     model: Annotated[str, Training] = "lstm"
     """The network; `carousel list models` names them."""
-    hidden: Annotated[int, Training] = 32
+    hidden: Annotated[int, Training, SIZE] = 32
     """Units per layer."""
-    layers: Annotated[int, Training] = 1
+    layers: Annotated[int, Training, Bounds(1, 1000)] = 1
     """Number of recurrent layers."""
-    sequences: Annotated[int, Training] = 6400
+    sequences: Annotated[int, Training, COUNT] = 6400
     """Training budget: the maximum number of training sequences, repeats included."""
-    batch_size: Annotated[int, Training] = 32
+    batch_size: Annotated[int, Training, Bounds(1, 10**6)] = 32
     """Sequences per update."""
-    evaluate_every: Annotated[int, Training] = 320
+    evaluate_every: Annotated[int, Training, COUNT] = 320
     """Training sequences between two evaluations on the validation part."""
-    patience: Annotated[int, Training] = 10
+    patience: Annotated[int, Training, COUNT] = 10
     """Early-stopping patience: evaluations without improvement after which training stops."""
     optimizer: Annotated[str, Training] = "adam"
     """The optimizer: sgd, momentum, adam, rmsprop, adagrad or rmsprop-graves."""
-    rate: Annotated[float, Training] = 0.01
+    rate: Annotated[float, Training, POSITIVE] = 0.01
     """The learning rate."""
     decay: Annotated[bool, Training] = False
     """Decay the learning rate linearly to zero over the training budget."""
-    clip_norm: Annotated[float | None, Training] = None
+    clip_norm: Annotated[float | None, Training, POSITIVE] = None
     """Clip gradients to this norm. [default: no clipping]"""
-    seed: Annotated[int, Training] = 0
+    seed: Annotated[int, Training, Bounds(0, 2**63 - 1)] = 0
     """Random seed of the weights and the batches; the same seed repeats a run bit for bit."""
     device: Annotated[str, Training] = "cpu"
     """cpu or cuda."""
 
     def __post_init__(self) -> None:
         vars(self).update(entries(type(self), vars(self), self.job))
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            for bounds in (mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Bounds)):
+                given = getattr(self, name)
+                for value in given if isinstance(given, tuple) else [] if given is None else [given]:
+                    if expected := bounds.refusal(value):
+                        raise InputError(f"{self.job}: expected {name} {expected}, got {value}")
+        for model in self.networks():
+            check_model(model)
+        check_optimizer(self.optimizer)
+        check_device(self.device)
+
+    def networks(self) -> list[str]:
+        """The models that are trained."""
+        return [self.model]
 
     def command(self, out: Path | str) -> str:
         """The command line that repeats the run: what differs from the defaults."""

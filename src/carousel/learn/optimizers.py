@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 
 from carousel.errors import InputError
 from carousel.learn.flat import flattened, whole, with_gradients
+from carousel.names import check_optimizer
 from carousel.torch_private import add_to_each
 
 
@@ -85,10 +85,7 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
 
 def optimizer_by_name(name: str, parameters: Iterable[Tensor], rate: float) -> Optimizer:
     """The optimiser `name` over the parameters; InputError for a name that is none, or a rate that cannot be."""
-    if name not in OPTIMIZERS:
-        near = get_close_matches(name, OPTIMIZERS, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"no optimiser {name!r}{hint}; expected one of: {', '.join(OPTIMIZERS)}")
+    check_optimizer(name)
     if not rate > 0:
         raise InputError(f"optimiser {name}: expected a rate above 0, got {rate}")
     return OPTIMIZERS[name](parameters, rate)
