@@ -230,6 +230,13 @@ def test_what_may_be_read_in_two_ways_is_asked(csv, text, options, message):
     assert message in str(error.value)
 
 
+def test_a_headerless_file_with_decimal_commas_in_quotes(csv):
+    rows = "".join(f'30.07.2017 14:{minute}:00,"25{minute},50","2143,50"\n' for minute in (15, 30, 45))
+    (series,) = series_of(read_table(csv(rows), header=False, numbers=("2",)), "2")
+    assert (series.time_name, series.format, series.step.described()) == ("1", "%d.%m.%Y %H:%M:%S", "every 15 minutes")
+    assert series.values.tolist() == [2515.5, 2530.5, 2545.5]
+
+
 def test_the_answers_are_taken(csv):
     def values(text, target="x", **options):
         return series_of(read_table(csv(text), numbers=(target,), **options), target)[0].values.tolist()

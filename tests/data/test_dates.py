@@ -105,6 +105,11 @@ def read(when, **options):
         (["13/02/2020", "12/02/2020"], "row 3, column 'when': '12/02/2020' is before the row above"),
         (["20200203", "20200202", "20200201"], "row 3, column 'when': '20200202' is before the row above"),
         (["1580738706789", "1580738706788", "1580738706787"], "row 3, column 'when': '1580738706788' is before the row above"),
+        (["2026-01-15", "01/20/2026"], "row 3, column 'when': expected a date like '2026-01-15', got '01/20/2026'"),
+        (
+            ["2015-10-25 02:00", "2015-10-25 02:00"],
+            "row 3, column 'when': the time '2015-10-25 02:00' stands in the row above already; --id",
+        ),
         (["", "2020-02-03"], "row 2, column 'when': the time is missing; give it, or delete the row"),
         (["NA", "13/02/2020"], "row 2, column 'when': the time is missing"),
         (["13/02/2020", "32/02/2020"], "row 3, column 'when': expected a date like '13/02/2020', got '32/02/2020'"),

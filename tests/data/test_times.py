@@ -80,6 +80,8 @@ HOURS = [f"{day} {hour:02}:30" for day in days(30, 0, 1, 2, 3, 4) for hour in ra
         ([f"{text}T00:00+02:00" for text in months(40, 31)], "monthly, on the last day"),
         (HOURS, "at 35 times of the week"),
         ([str(datetime(2020, 1, 1) + timedelta(minutes=15 * k)) for k in range(90)], "every 15 minutes"),
+        ([f"2020-01-01T00:00:{k // 4:02}.{k % 4 * 250:03}Z" for k in range(90)], "every 0.25 seconds"),
+        ([str(datetime(2020, 1, 1) + timedelta(minutes=90 * k)) for k in range(90)], "every 90 minutes"),
         ([str(k / 10) for k in range(90)], "every 0.1"),
         ([str(10**17 + k) for k in range(30)], "every 1"),
         ([f"{k * 1e-9:.9f}" for k in range(1, 30)], "every 1e-09"),

@@ -399,6 +399,12 @@ def test_series_that_cannot_be_learned_from_are_skipped_with_a_line_each(tmp_pat
     assert told[0] == "'short' was not in training; it is scaled by its own 12 values"
     assert told[1].startswith("skipped: forecast: no series 'flat' was in training, and its 150 values do not vary")
     assert told[2].endswith("no value of 'level' of 'gone' to begin with")
+    assert evaluate(tmp_path / "run", tmp_path / "odd.csv") == evaluate(tmp_path / "run", tmp_path / "alone.csv")
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[0] for line in told] == ["skipped"] * 3
+    assert "the series 'short' has 12 values, at least 27 are needed" in told[0]
+    with pytest.raises(InputError, match="has 12 values, at least 27 are needed"):
+        evaluate(tmp_path / "run", write_rows(tmp_path / "short.csv", ODD[200:212]), progress=False)
 
 
 def test_none_of_the_series_can_be_used(tmp_path):

@@ -405,7 +405,7 @@ def _prepared(run: Run) -> Prepared:
 # --- Use -------------------------------------------------------------------------------------------
 
 
-def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
+def evaluate(folder: Run | Path | str, file: Path | str | None = None, *, progress: bool = True) -> list[dict[str, Any]]:
     """The table of errors on the held-back end; or on a file of the same form, from every origin that
     follows at least `history` values (and a season).
 
@@ -420,12 +420,22 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
         return result.rows
     prepared = _prepared(run)
     first = max(prepared.history, prepared.season or 0)
-    tracks = [prepared.track(one) for one in _series(settings, run.prepared, file)]
-    for track in tracks:
-        if len(track) < first + prepared.horizon:
-            name = f"the series {track.series.id!r}" if track.series.id else "the series"
-            needed = f"{first} to begin with and the horizon, {prepared.horizon}"
-            raise InputError(f"{file}: {name} has {len(track)} values, at least {first + prepared.horizon} are needed ({needed})")
+    tracks, refused = [], None
+    for one in _series(settings, run.prepared, file):
+        try:
+            if len(one) < first + prepared.horizon:
+                name = f"the series {one.id!r}" if one.id else "the series"
+                needed = f"{first} to begin with and the horizon, {prepared.horizon}"
+                raise InputError(f"{file}: {name} has {len(one)} values, at least {first + prepared.horizon} are needed ({needed})")
+            tracks.append(prepared.track(one))
+        except InputError as error:
+            if not settings.skip:
+                raise
+            refused = error
+            if progress:
+                print(printable(f"skipped: {error}"), file=sys.stderr)
+    if refused and not tracks:
+        raise refused
     origins = [np.arange(first - 1, len(track) - prepared.horizon) for track in tracks]
     networks = {settings.model: run.network}
     if settings.rival:
