@@ -207,3 +207,70 @@ def test_a_state_of_zeros_has_a_gradient() -> None:
         torch.autograd.grad(carousel.scan(Normalized(), x, h, backend=backend)[0].sum(), h)[0] for backend in ("native", "eager")
     ]
     torch.testing.assert_close(*gradients)
+
+
+def assigned_at_two(v: Tensor) -> Tensor:
+    copy = v.clone()
+    copy[torch.tensor([1, 3])] = v[:2] ** 2
+    copy[::3] = v[1:3] ** 2
+    copy[v > 0.5] = 0.25
+    return copy
+
+
+def order(v: Tensor) -> Tensor:
+    return v.detach().argsort()
+
+
+PUT = {
+    "scatter, an index twice": lambda v: v.scatter(0, torch.tensor([0, 2, 2, 0]), 2 * v[1:5]),
+    "scatter, by the numbers": lambda v: v.scatter(0, (v > 0).long(), v * v),
+    "scatter, a permutation": lambda v: torch.zeros_like(v).scatter(0, order(v), v * v),
+    "scatter, columns": lambda v: v.reshape(2, 3).scatter(1, torch.tensor([[0, 2], [1, 1]]), v[:4].reshape(2, 2) ** 2),
+    "scatter, rows": lambda v: v.reshape(2, 3).scatter(0, torch.tensor([[0, 1, 0], [0, 1, 1]]), v.reshape(2, 3) ** 2),
+    "scatter a number": lambda v: v.scatter(0, torch.tensor([0, 2, 2]), 3.0) * v,
+    "scatter_add": lambda v: v.scatter_add(0, torch.tensor([0, 2, 2]), v[:3] * v[3:]),
+    "index_add": lambda v: v.index_add(0, torch.tensor([0, 2, 2]), v[:3] * v[3:], alpha=2),
+    "index_copy": lambda v: v.reshape(2, 3).index_copy(1, torch.tensor([2, 2]), v[:4].reshape(2, 2) ** 2),
+    "index_fill": lambda v: v.index_fill(0, order(v)[:2], 2.0) * v,
+    "index_put": lambda v: v.index_put((torch.tensor([1, 3, -5]),), v[:3] ** 2),
+    "index_put, added": lambda v: v.index_put((torch.tensor([1, 3, 1]),), v[:3] ** 2, accumulate=True),
+    "index_put, two axes": lambda v: v.reshape(2, 3).index_put((torch.tensor([1, 0, 1]), torch.tensor([0, 2, 0])), v[:3] ** 2),
+    "assigned by the numbers": lambda v: v.index_put((order(v)[:2],), v[:2] ** 2),
+    "assigned": assigned_at_two,
+    "gather": lambda v: v.gather(0, torch.tensor([0, 0, 3])) ** 2,
+    "take_along_dim": lambda v: torch.take_along_dim(v, order(v)) ** 2,
+}
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_first_second_and_third_derivatives_are_pytorchs(executor: str) -> None:
+    # PyTorch has no second derivative of hardsigmoid, a wrong third one of layer_norm, and NaN for that of logcumsumexp.
+    left = {"hardsigmoid", "layer_norm", "logcumsumexp"}
+    functions = {name: function for name, function in {**FUNCTIONS, **FINITE, **PUT}.items() if name not in left}
+    x = torch.randn(2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def derivatives(backend: str) -> list[Tensor]:
+        given = x[:, None, None].repeat(1, 1, len(functions), 1).requires_grad_()
+        if backend == "PyTorch":
+            each = [torch.stack([f(given[t, 0, n]) for t in range(2)]) for n, f in enumerate(functions.values())]
+        else:
+            each = list(carousel.scan(Apart(functions.values(), x.dtype), given, backend=backend)[0])
+        found, total = [], sum(one.sin().sum() for one in each)
+        for _ in range(3):
+            (gradient,) = torch.autograd.grad(total, given, create_graph=True)
+            found.append(gradient.detach()[:, 0])
+            total = (gradient * torch.linspace(0.5, 1.5, 6, dtype=x.dtype)).sin().sum()
+        return found
+
+    with loops_by(EXECUTORS[executor]):
+        ours = derivatives("native")
+    for number, (found, wanted) in enumerate(zip(ours, derivatives("PyTorch"), strict=True), 1):
+        for n, name in enumerate(functions):
+            torch.testing.assert_close(
+                found[:, n],
+                wanted[:, n],
+                rtol=1e-7,
+                atol=1e-9,
+                equal_nan=True,
+                msg=lambda m, n=name, k=number: f"derivative {k} of {n}: {m}",
+            )

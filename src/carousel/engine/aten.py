@@ -790,21 +790,50 @@ def _index_select(b: Builder, out: Tensor, x: Value, axis: int, index: Value) ->
     return _rows(b, x, index, _axis(x, axis), out)
 
 
-def _index(b: Builder, out: Tensor, x: Value, indices: Sequence[Value | None]) -> Value:
+def _joined(b: Builder, x: Value, indices: Sequence[Value | None]) -> tuple[Value, Value, int]:
+    """(x with the indexed axes, which stand side by side, as one; the place in it; its number)."""
     axes = [axis for axis, index in enumerate(indices) if index is not None]
     given = [index for index in indices if index is not None]
     first = axes[0]
     if axes != list(range(first, first + len(axes))) or any(index.dtype is torch.bool for index in given):
         raise Unsupported
-    flat: Value | None = None  # the place in the indexed axes taken as one
+    flat: Value | None = None
     for axis, index in zip(axes, given, strict=True):
         index = _cast_to(b, index, torch.int64)
         wrapped = b.emit("where", b.emit("lt", index, 0), b.emit("add", index, x.shape[axis]), index)
         flat = wrapped if flat is None else b.emit("add", b.emit("mul", flat, x.shape[axis]), wrapped)
     assert flat is not None
     size = math.prod(x.shape[axis] for axis in axes)
-    joined = b.emit("reshape", x, shape=(*x.shape[:first], size, *x.shape[first + len(axes) :]))
-    return _rows(b, joined, flat, first, out)
+    return b.emit("reshape", x, shape=(*x.shape[:first], size, *x.shape[first + len(axes) :])), flat, first
+
+
+def _index(b: Builder, out: Tensor, x: Value, indices: Sequence[Value | None]) -> Value:
+    return _rows(b, *_joined(b, x, indices), out)
+
+
+def _index_put(
+    b: Builder, out: Tensor, x: Value, indices: Sequence[Value | None], source: Value, accumulate: bool = False
+) -> Value:
+    mask = indices[0]
+    if mask is not None and mask.dtype is torch.bool:
+        if len(indices) > 1 or accumulate or math.prod(source.shape) != 1:
+            raise Unsupported
+        mask = b.emit("reshape", mask, shape=(*mask.shape, *[1] * (len(x.shape) - len(mask.shape))))
+        return _where(b, out, mask, b.emit("reshape", source, shape=()), x)
+    joined, index, axis = _joined(b, x, indices)
+    lead, trail = joined.shape[:axis], joined.shape[axis + 1 :]
+    source = to_shape(b, source, (*lead, *index.shape, *trail))
+    count = math.prod(index.shape)
+    source = b.emit("reshape", source, shape=(*lead, count, *trail))
+    index = b.emit("reshape", index, shape=(count,))
+    put = _index_add if accumulate else _index_copy
+    return b.emit("reshape", put(b, out, joined, axis, index, source), shape=out.shape)
+
+
+def _index_copy(b: Builder, out: Tensor, x: Value, axis: int, index: Value, source: Value) -> Value:
+    axis = _axis(x, axis)
+    index = b.emit("reshape", index, shape=[math.prod(index.shape) if n == axis else 1 for n in range(len(x.shape))])
+    return _scatter(b, out, x, axis, to_shape(b, index, source.shape), source)
 
 
 # Windows: convolutions and pooling. In all of them the last axes are walked by windows of some size.
@@ -937,19 +966,45 @@ def _scatter_add(b: Builder, out: Tensor, x: Value, axis: int, index: Value, sou
     return b.emit("add", x, b.emit("scatter_add", index, source, shape=x.shape, axis=_axis(x, axis)))
 
 
+MOST_PUT = 256
+"""Entries along an axis up to which those that a later one overwrites are found by comparing all with all."""
+
+
 def _scatter(b: Builder, out: Tensor, x: Value, axis: int, index: Value, source: Value) -> Value:
-    """x with the entries at index replaced; indices along axis must not repeat, as PyTorch demands."""
-    source = _leading_part(b, source, index)
-    ones = b.full(index.shape, 1, torch.int64)
-    hit = b.emit("scatter_add", index, ones, shape=x.shape, dtype=torch.int64, axis=_axis(x, axis))
-    put = b.emit("scatter_add", index, _cast_to(b, source, x.dtype), shape=x.shape, axis=_axis(x, axis))
+    """x with the entries at index replaced, by the last one where indices repeat; all of them get the gradient, as in PyTorch."""
+    axis, source = _axis(x, axis), _cast_to(b, _leading_part(b, source, index), x.dtype)
+    count = index.shape[axis] if index.shape else 1
+    if count > MOST_PUT:
+        raise Unsupported
+    hit = b.emit("scatter_add", index, b.full(index.shape, 1, torch.int64), shape=x.shape, dtype=torch.int64, axis=axis)
+    if count > 1:
+        earlier, later = (
+            b.emit("reshape", index, shape=(*index.shape[:axis], *pair, *index.shape[axis + 1 :]))
+            for pair in ((count, 1), (1, count))
+        )
+        after = torch.ones(count, count, dtype=torch.bool).triu(1).reshape(count, count, *[1] * (len(index.shape) - axis - 1))
+        again = b.emit("cast", b.emit("logical_and", b.emit("eq", earlier, later), b.constant(after)), dtype=torch.int64)
+        overwritten = b.emit("ne", b.emit("max", again, axes=(axis + 1,)), 0)
+        nothing: Input = 0
+        if x.dtype.is_floating_point:  # 0 with a slope of 1
+            difference = b.emit("sub", source, b.detach(source))
+            nothing = b.emit("where", b.emit("eq", difference, difference), difference, 0.0)
+        source = b.emit("where", overwritten, nothing, source, dtype=x.dtype)
+    put = b.emit("scatter_add", index, source, shape=x.shape, axis=axis)
     return b.emit("where", b.emit("ne", hit, 0), put, x)
 
 
-def _scatter_value(b: Builder, out: Tensor, x: Value, axis: int, index: Value, fill: float) -> Value:
+def _scatter_value(b: Builder, out: Tensor, x: Value, axis: int, index: Value, fill: Input) -> Value:
     ones = b.full(index.shape, 1, torch.int64)
     hit = b.emit("scatter_add", index, ones, shape=x.shape, dtype=torch.int64, axis=_axis(x, axis))
-    return b.emit("where", b.emit("ne", hit, 0), fill, x)
+    return _where(b, out, b.emit("ne", hit, 0), fill, x)
+
+
+def _index_fill(b: Builder, out: Tensor, x: Value, axis: int, index: Value, fill: Input) -> Value:
+    axis = _axis(x, axis)
+    index = b.emit("reshape", index, shape=[math.prod(index.shape) if n == axis else 1 for n in range(len(x.shape))])
+    shape = [index.shape[axis] if n == axis else size for n, size in enumerate(x.shape)]
+    return _scatter_value(b, out, x, axis, to_shape(b, index, shape), fill)
 
 
 def _leading_part(b: Builder, source: Value, index: Value) -> Value:
@@ -1073,6 +1128,9 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "embedding": _embedding,
     "index_select": _index_select,
     "index": _index,
+    **dict.fromkeys(("index_put", "_unsafe_index_put"), _index_put),
+    "index_copy": _index_copy,
+    "index_fill": _index_fill,
     "unfold": _unfold,
     "im2col": _im2col,
     "convolution": _convolution,

@@ -23,7 +23,7 @@ import sysconfig
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, EllipsisType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,21 @@ from carousel.cell import Cell
 from carousel.errors import InputError
 from carousel.torch_private import BACKWARD_HOOKS, GLOBAL_HOOKS, HOOKS, MODULES, OpOverload, OpOverloadPacket
 
-PLAIN = (bool, int, float, complex, str, bytes, enum.Enum, torch.dtype, torch.device, torch.layout, torch.memory_format)
+PLAIN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    enum.Enum,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+    range,
+    EllipsisType,
+)
 """Types of values that never change."""
 
 _MODULE_INTERNALS = frozenset(nn.Module().__dict__) - {"training"}
@@ -282,6 +296,8 @@ class Dependencies:
         """A hashable stand-in that is equal only for equal values."""
         if value is None or isinstance(value, PLAIN):
             return (type(value), value)
+        if isinstance(value, slice):
+            return (slice, *(self._frozen(part, where) for part in (value.start, value.stop, value.step)))
         if isinstance(value, FunctionType):
             self._todo.append(value)
             return value
