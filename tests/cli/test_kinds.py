@@ -182,8 +182,8 @@ def with_odd_ones(form: str) -> tuple[str, list[str]]:
             told = ["line 1: expected a text", "line 4: not JSON", "line 5: expected a JSON object", "line 9: expected 1 numbers"]
             told += ["line 10: expected one label, found no label", "line 31: expected one label, found a label for each step"]
         case "ts":
-            odd = {4: "(0,1),(0,?):1", 6: "1,2:1", 7: "(1,2),(0,1):1", 9: "(1,2):2"}
-            told = ["line 5: step 2", "line 7: channel 1", "line 8: step 2: its time", "line 10: the label '2' is none of those"]
+            odd = {4: "(0,?),(0,1):1", 6: "1,2:1", 7: "(1,2),(0,1):1", 9: "(1,2):2"}
+            told = ["line 5: step 1", "line 7: channel 1", "line 8: step 2: its time", "line 10: the label '2' is none of those"]
         case _:
             odd = {1: "cat", 4: "a _ "}
             told = ["line 2: expected 3 columns", "line 5: expected 3 columns"]
