@@ -133,7 +133,7 @@ def test_another_file_is_not_overwritten(server: Server, tmp_path: Path) -> None
 def test_what_is_not_downloaded_is_described(tmp_path: Path, capsys: Capture) -> None:
     assert main(["data", "get", "imdb", "--data-dir", str(tmp_path)]) == 2
     printed = capsys.readouterr()
-    assert printed.err == "carousel: imdb: not here, and not downloaded: place its files by hand, as told\n"
+    assert printed.err == "carousel: imdb: not present and cannot be downloaded; place its files by hand as described above\n"
     for told in (
         "aclImdb_v1.tar.gz",
         "licence:",
