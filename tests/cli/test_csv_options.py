@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
 import tomllib
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from carousel.cli import main
+from carousel.jobs.forecast import Settings
 
 Capture = pytest.CaptureFixture[str]
 SHORT = ["--horizon", "3", "--history", "6", "--hidden", "2", "--sequences", "8", "--batch-size", "8", "--evaluate-every", "8"]
@@ -36,6 +38,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_words_are_kept(run: Path) -> None:
     settings = tomllib.loads((run / "config.toml").read_text())["settings"]
     assert (settings["missing"], settings["no_header"]) == (["-", "."], True)
+
+
+def test_the_command_repeats_what_begins_with_a_dash(capsys: Capture) -> None:
+    settings = Settings(Path("a.csv"), target="-x", time=("-day", "hour"), missing=("-", "--", "---n/a", "."), decimal=",")
+    words = shlex.split(settings.command("run"))[1:]
+    assert main([*words, "--print-config"]) == 0
+    told = tomllib.loads(capsys.readouterr().out)
+    assert (told["target"], told["time"], told["missing"], told["decimal"]) == (
+        "-x",
+        ["-day", "hour"],
+        ["-", "--", "---n/a", "."],
+        ",",
+    )
 
 
 def test_it_is_predicted_and_streamed_alike(run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

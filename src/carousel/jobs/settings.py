@@ -139,13 +139,14 @@ def check_names(settings: type[TrainSettings], table: dict[str, Any], source: Pa
 
 
 def _option(name: str, value: Any) -> list[str]:
-    """The words that give an option its value: --name value, --name a b, or --name alone for a true flag."""
+    """The words that give an option its value: --name value, --name a b, --name=-a, or --name alone for a true flag."""
     word = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):
         return [word] if value else []
-    if isinstance(value, tuple):
-        return [word, *map(str, value)] if value else []
-    return [word, str(value)]
+    texts = list(map(str, value)) if isinstance(value, tuple) else [str(value)]
+    if any(text.startswith("-") for text in texts):
+        return [f"{word}={text}" for text in texts]
+    return [word, *texts] if texts else []
 
 
 def _plain(value: Any) -> Any:
