@@ -67,15 +67,12 @@ class Batch:
 
 
 class Padded(NamedTuple):
-    """Sequences side by side on one axis S, as a cell's context. The cell sees values (S, ...) and mask (S,).
-
-    Attributes:
-        values:  (B, S, ...), zero past a sequence's end.
-        mask:    (B, S) bool, True within a sequence.
-    """
+    """Sequences side by side on one axis S, as a cell's context. The cell sees values (S, ...) and mask (S,)."""
 
     values: Tensor
+    """(B, S, ...), zero past a sequence's end."""
     mask: Tensor
+    """(B, S) bool, True within a sequence."""
 
 
 def pad_context(sequences: Sequence[Tensor]) -> Padded:

@@ -28,7 +28,7 @@ RUN = Section("Run", 2)
 
 @dataclass(frozen=True)
 class Run:
-    """Where a training run is kept, and where its options come from."""
+    """Where the run is kept, and where its options come from."""
 
     out: Annotated[Path | None, RUN] = None
     """The run folder to create: settings, metrics, checkpoints, result and report.html. [required]"""
@@ -196,7 +196,7 @@ def _as_toml(settings: TrainSettings, run: Run) -> str:
 
 
 def train(settings: TrainSettings, run: Path, *, resume: bool) -> None:
-    """Train, or resume a training run, then show the result."""
+    """Train, or resume training, then show the result."""
     try:
         jobs.load(settings.job).train(settings, run, resume=resume)
     except KeyboardInterrupt as stop:

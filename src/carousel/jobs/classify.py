@@ -39,7 +39,7 @@ class Settings(LabelledSettings):
     """A folder or .tar of recordings (.wav, .flac, .ogg, .mp3), a .ts, .tsv, .jsonl, .json, idx or .csv file, or .gz of one."""
     _: KW_ONLY
     by: Annotated[Literal["words", "bytes", "rows", "pixels"] | None, Images] = None
-    """What makes a step: words or bytes of a text, rows or pixels of an image. [default: words or rows]"""
+    """Read a text by words or bytes, an image by rows or pixels. [default: words or rows]"""
     labels: Annotated[Path | None, Images] = None
     """The idx file of the labels. [default: FILE with "labels" for "images" and "idx1" for "idx3"]"""
     label_pattern: Annotated[str | None, Recordings] = None

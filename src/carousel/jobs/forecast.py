@@ -48,7 +48,7 @@ class Settings(TrainSettings):
     time: tuple[str, ...] | None = None
     """The time column, or several (a date and an hour; year month day). [default: the first column of dates, if any]"""
     date_format: str | None = None
-    """Format of the times: codes such as %d/%m/%Y; iso, number, "epoch s" or "epoch ms". [default: detected]"""
+    """Format of the times, in codes such as %d/%m/%Y; iso, number, "epoch s" or "epoch ms". [default: detected]"""
     sort: bool = False
     """Sort the rows of each series by time."""
     id: str | None = None
@@ -64,7 +64,7 @@ class Settings(TrainSettings):
     missing: tuple[str, ...] = ()
     """Further values that mark a gap, such as - . '#N/A'. [default: empty cells, NA, N/A, NaN and null]"""
     delimiter: str | None = None
-    """The delimiter: a character, or tab. [default: detected]"""
+    """The delimiter, a character or tab. [default: detected]"""
     decimal: Literal[".", ","] | None = None
     """The decimal separator. [default: detected]"""
     header: bool = False
@@ -86,7 +86,7 @@ class Settings(TrainSettings):
     test: Annotated[float, SHARE] = 0.15
     """Fraction of each series, at its end, held out for testing."""
     baseline: str = "window"
-    """A network to compare with, trained in the same way: the name of a model; window: the last --history values; none."""
+    """A network to compare with, given by the name of a model, window (of the last --history values) or none."""
 
     def networks(self) -> list[str]:
         """The network, and the one of the baseline."""

@@ -42,7 +42,7 @@ STEPS_AT_ONCE = 50_000
 
 @dataclass(frozen=True)
 class LabelledSettings(TrainSettings):
-    """The settings of a training run on labeled sequences."""
+    """The settings of training runs on labeled sequences."""
 
     later = ("skip",)
 
@@ -64,7 +64,7 @@ class LabelledSettings(TrainSettings):
     label_key: Annotated[str | None, Texts] = None
     """The key of the label, or its column. [default: label, labels or tags; the last column]"""
     vocabulary: Annotated[int, Texts, Bounds(1, 10**7)] = 20_000
-    """Vocabulary size: the most frequent words of the training part."""
+    """Vocabulary size, counting the most frequent words of the training part."""
     embedding: Annotated[int, Texts, SIZE] = 64
     """Size of the learned embedding of a word or byte."""
     model: Annotated[str, Network] = "gru"
@@ -78,9 +78,9 @@ class LabelledSettings(TrainSettings):
     noise: Annotated[float, Network, Bounds(0)] = 0.0
     """Standard deviation of the Gaussian noise added to numeric inputs in training, relative to that of their channel."""
     baseline: Annotated[str, Network] = "window-5"
-    """A network without memory to compare with, trained in the same way; none: no such network."""
+    """A network without memory to compare with, trained in the same way, or none."""
     sequences: Annotated[int, Training, COUNT] = 20_000
-    """Training budget: the maximum number of training sequences, repeats included."""
+    """Training budget, the maximum number of training sequences, repeats included."""
     evaluate_every: Annotated[int, Training, COUNT] = 1_000
     """Training sequences between two evaluations on the validation part."""
     rate: Annotated[float, Training, POSITIVE] = 0.003

@@ -60,7 +60,7 @@ class Settings(TrainSettings):
     dropout: Annotated[float, Training, DROPOUT] = 0.0
     """Dropout rate of each layer's outputs in training."""
     sequences: Annotated[int, Training, COUNT] = 32000
-    """Training budget: the maximum number of training sequences, repeats included."""
+    """Training budget, the maximum number of training sequences, repeats included."""
     evaluate_every: Annotated[int, Training, COUNT] = 1600
     """Training sequences between two evaluations on the validation part."""
     rate: Annotated[float, Training, POSITIVE] = 0.003

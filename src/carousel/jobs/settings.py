@@ -47,7 +47,7 @@ ALIASES = {"rate": "--learning-rate"}
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """The settings of a training run. Each job adds its own, and names the defaults in which it differs.
+    """The settings that training runs of all jobs share. Each job adds its own, and names the defaults in which it differs.
 
     The docstring of a field is its help on the command line, and its default stands there too.
     """
@@ -66,15 +66,15 @@ class TrainSettings:
     layers: Annotated[int, Training, Bounds(1, 1000)] = 1
     """Number of recurrent layers."""
     sequences: Annotated[int, Training, COUNT] = 6400
-    """Training budget: the maximum number of training sequences, repeats included."""
+    """Training budget, the maximum number of training sequences, repeats included."""
     batch_size: Annotated[int, Training, Bounds(1, 10**6)] = 32
     """Sequences per update."""
     evaluate_every: Annotated[int, Training, COUNT] = 320
     """Training sequences between two evaluations on the validation part."""
     patience: Annotated[int, Training, COUNT] = 10
-    """Early-stopping patience: evaluations without improvement after which training stops."""
+    """Early-stopping patience, the number of evaluations without improvement after which training stops."""
     optimizer: Annotated[str, Training] = "adam"
-    """The optimizer: sgd, momentum, adam, rmsprop, adagrad or rmsprop-graves."""
+    """The optimizer, one of sgd, momentum, adam, rmsprop, adagrad and rmsprop-graves."""
     rate: Annotated[float, Training, POSITIVE] = 0.01
     """The learning rate."""
     decay: Annotated[bool, Training] = False
