@@ -73,6 +73,10 @@ def test_a_date_in_several_columns(csv):
     assert read_series(path, "x", ("year", "month", "day", "hour")[:3]).times == ["2010-01-01", "2010-01-02"]
     series = read_series(csv("d,t,x\n2010-01-01,23:30,1\n2010-01-02,00:00,2\n"), "x", ("d", "t"))
     assert series.times == ["2010-01-01 23:30", "2010-01-02 00:00"]
+    for day, told in (("2010-01-{:02}", "iso"), ("{:02}/01/2010", "%d/%m/%Y %H:%M"), ("201001{:02}", "%Y%m%d %H:%M")):
+        rows = "".join(f"{day.format(13 + n // 24)},{n % 24},{n}\n" for n in range(60))
+        series = read_series(csv(f"d,h,x\n{rows}"), "x", ("d", "h"))
+        assert (series.format, series.step.described(), series.times[9][-6:]) == (told, "hourly", " 09:00")
     assert read_series(csv("y,m,x\n2010,12,1\n2011,1,2\n"), "x", ("y", "m")).times == ["2010-12", "2011-01"]
 
 

@@ -472,6 +472,8 @@ def _times(table: Table, names: list[str], n: int, date_format: str | None) -> t
     for row, parts in enumerate(cells):
         if any(map(table.gap, parts)):
             raise InputError(f"{table.place(row, *names)}: the time is missing; give it, or delete the row")
+    if len(names) == 2 and len(cells[0][0]) > 4 and all(re.fullmatch(r"\d\d?", hour) for _, hour in cells):  # a date and an hour
+        cells = [(day, f"{hour.zfill(2)}:00") for day, hour in cells]
     texts = [" ".join(parts) for parts in cells]
     if len(names) > 1 and date_format in (None, "iso") and all(cell.isdecimal() and len(cell) < 5 for cell in cells[0]):
         texts, formats = _dates(table, names), ["iso"]
