@@ -105,6 +105,7 @@ FUNCTIONS = {
     "atan2": lambda v: torch.atan2(v, v.flip(0)),
     "atan2 with itself": lambda v: torch.atan2(v, 1 * v) + torch.atan2(v, torch.ones_like(v)),
     "hypot": lambda v: torch.hypot(v, v.flip(0)),
+    "copysign": lambda v: torch.copysign(v, v.flip(0)) + torch.copysign(v, -2.0),
     "fmod": lambda v: torch.fmod(v, 0.7),
     "remainder": lambda v: torch.remainder(v, -0.7),
     "logical_xor": lambda v: torch.logical_xor(v, v.roll(1)) * v,

@@ -67,6 +67,7 @@ STEPS = {
         + torch.exp2(x)
         + torch.atan2(x, h)
         + torch.hypot(x, c.v)
+        + torch.copysign(x, h)
     ),
     "remainders": lambda c, x, h: (
         torch.fmod(5 * x, c.v)

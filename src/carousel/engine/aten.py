@@ -1044,7 +1044,7 @@ CONVERSIONS: dict[str, Callable[..., Any]] = {
     "_prelu_kernel": _prelu,
     "huber_loss": _rounded_corner(smooth=False),
     "smooth_l1_loss": _rounded_corner(smooth=True),
-    **dict.fromkeys(("adaptive_max_pool2d", "copysign", "logit", "sinc", "special_entr", "special_xlog1py", "xlogy"), _refused),
+    **dict.fromkeys(("adaptive_max_pool2d", "logit", "sinc", "special_entr", "special_xlog1py", "xlogy"), _refused),
     "hardtanh": _hardtanh,
     "log_sigmoid_forward": _log_sigmoid,
     **{name: _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},

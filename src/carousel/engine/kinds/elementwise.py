@@ -188,6 +188,13 @@ def _of_tensors(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return call
 
 
+def _copysign(b: Builder, g: Value, y: Value, x: Value | float, z: Value) -> tuple[Value | None, None]:
+    if not isinstance(x, Value):
+        return None, None
+    return b.emit("mul", g, b.emit("where", b.emit("eq", x, 0.0), 0.0, b.emit("div", y, x))), None
+
+
+_add("copysign", 2, _copysign, call=_of_tensors(torch.copysign), native=lambda v, size, sign: v.call("copysign", size, sign))
 _add("atan2", 2, _atan2, call=_of_tensors(torch.atan2), function=True)
 _add("hypot", 2, _hypot, call=_of_tensors(torch.hypot), function=True)
 _add("fmod", 2, _fmod, call=_of_tensors(torch.fmod), function=True)
