@@ -103,7 +103,11 @@ def build(
     factory = partial(_window, int(window[1])) if window else MODELS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        cell = factory(input_size, output_size, hidden, layers, dropout)
-        if symbols:
-            cell = Stack(Embedding(symbols, input_size), *_dropout(input_size, dropout), cell)
+        try:
+            cell = factory(input_size, output_size, hidden, layers, dropout)
+            if symbols:
+                cell = Stack(Embedding(symbols, input_size), *_dropout(input_size, dropout), cell)
+        except (RuntimeError, MemoryError, OverflowError) as error:  # torch has no class of its own for it
+            sizes = f"{input_size} inputs, {layers} layers of {hidden} units, {output_size} outputs"
+            raise InputError(f"model {name}: cannot create a network of {sizes}: {str(error).splitlines()[0][:200]}") from None
         return Stack(cell, Mean(output_size)) if answer == "mean" else cell

@@ -1,9 +1,11 @@
 """Bytes and lines of files: packed ones, empty ones, and bytes that are no text."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 
+from carousel.cli import main
 from carousel.data.files import numbered_lines, read_bytes, shortened
 from carousel.errors import InputError
 
@@ -46,3 +48,20 @@ def test_an_empty_file_and_a_byte_that_is_no_text(tmp_path):
 def test_what_is_quoted_is_kept_short():
     assert shortened("a b") == "'a b'"
     assert len(shortened("x" * 99)) == 40
+
+
+@pytest.mark.parametrize("job", ["forecast", "classify", "tag", "language"])
+def test_a_small_file_that_unpacks_to_very_much_is_refused(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("carousel.data.files.LARGEST", 2**20)
+    path = tmp_path / f"a.{'csv' if job == 'forecast' else 'txt' if job == 'language' else 'jsonl'}.gz"
+    path.write_bytes(gzip.compress(b"0\n" * 2**20) * 4)  # of several members
+    options = ["--target", "x"] if job == "forecast" else []
+    assert main(["train", job, str(path), *options, "--out", str(tmp_path / "run")]) == 2
+    size = path.stat().st_size
+    assert (
+        f"{path}: {size:,} bytes that unpack to more than 1,048,576; if that is right, unpack it first" in capsys.readouterr().err
+    )
+    path.write_bytes(gzip.compress(b"0\n" * 2**19))
+    assert len(read_bytes(path)) == 2**20

@@ -148,3 +148,39 @@ def test_a_report_is_written_or_refused(job: str, made: Path, tmp_path: Path) ->
         with pytest.raises(InputError):
             write_run_report(folder)
         assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "now"),
+    [
+        ("config.toml", "hidden = 2", "hidden = 1000000000000"),
+        ("config.toml", "hidden = 2", "hidden = -3"),
+        ("config.toml", "hidden = 2", "hidden = 'two'"),
+        ("config.toml", "hidden = 2", "hidden = 2\nx = " + "[" * 9999),
+        ("config.toml", "batch_size = 4", "batch_size = 1000000000000"),
+        ("prepared.json", '"input_size": ', '"input_size": 9'),
+        ("prepared.json", '"input_size": ', '"input_size": -'),
+        ("prepared.json", '"output_size": ', '"output_size": 99999999999999999999'),
+        ("prepared.json", "{", '{"input_size": "two", "x": ' + "[" * 99999),
+        ("prepared.json", "{", '{"x": ' + "1" * 5000 + ", "),
+        ("result.json", "{", '{"rows": [], "x": ' + '{"a":' * 99999),
+        ("result.json", '"rows": [', '"rows": [{"method": 3}, '),
+        ("result.json", '"rows": [', '"rows": [[], '),
+        ("result.json", '"seconds": ', '"seconds": "long", "second": '),
+        ("result.json", '"command": ', '"commands": '),
+    ],
+)
+@pytest.mark.parametrize("job", list(FILES))
+def test_a_file_edited_by_hand_is_refused_whether_or_not_its_digest_is_there(
+    job: str, name: str, was: str, now: str, made: Path, tmp_path: Path
+) -> None:
+    folder = copied(made / job, tmp_path / "run")
+    path = folder / name
+    text = path.read_text()
+    assert was in text
+    path.write_text(text.replace(was, now, -1 if name == "config.toml" else 1))
+    for sealed in (True, False):
+        reason = refusal(lambda: list(used(job, folder, made / FILES[job])))
+        assert reason is not None, sealed
+        assert "\n" not in reason
+        (folder / "SHA256SUMS").unlink(missing_ok=True)

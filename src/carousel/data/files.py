@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from carousel.errors import InputError
+
+LARGEST = 2**30
+"""Bytes that a small gzip file may unpack to; more is taken for a mistake, or for malice."""
 
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -24,10 +28,15 @@ def read_bytes(path: Path | str) -> bytes:
         raise InputError(f"{path}: cannot read the file: {reason}") from None
     if not content.startswith(_GZIP):
         return content
+    most = max(LARGEST, 50 * len(content))
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            unpacked = packed.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: the gzip file is damaged or cut off: {error}") from None
+    if len(unpacked) > most:
+        raise InputError(f"{path}: {len(content):,} bytes that unpack to more than {most:,}; if that is right, unpack it first")
+    return unpacked
 
 
 def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:

@@ -18,12 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from carousel.errors import InputError
 from carousel.files import digest, write_aside
 from carousel.jobs.settings import TrainSettings
-from carousel.plain import from_table
+from carousel.plain import from_table, typed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,7 +186,7 @@ class Run:
         """What `carousel.models.build` made the network from, but the seed of its first weights."""
         settings, sizes = self.table, self.prepared
         try:
-            return {
+            arguments = {
                 "name": settings["model"],
                 "input_size": sizes["input_size"],
                 "output_size": sizes["output_size"],
@@ -198,6 +198,11 @@ class Run:
             }
         except KeyError as error:
             raise InputError(f"{self.folder}: config.toml or prepared.json is damaged: no {error}") from None
+        for name, value in arguments.items():
+            kind = {"name": str, "dropout": float, "answer": Literal["last", "mean"]}.get(name, int)
+            if isinstance(typed(value, kind, f"{self.folder}: {name}"), int) and not (name != "symbols") <= value < 2**31:
+                raise InputError(f"{self.folder}: config.toml or prepared.json is damaged: {name} is {value}")
+        return arguments
 
     def check_files(self, settings: TrainSettings, remedy: str) -> None:
         """Refuse a file that the run was trained on where its content has changed since; `remedy` ends the message."""
