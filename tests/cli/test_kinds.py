@@ -240,6 +240,23 @@ def test_recordings_and_images_that_are_odd_are_skipped(tmp_path: Path, capsys: 
         assert not {name.split(":")[0] for name in reasons} & set(sequences.names)
 
 
+def test_labels_that_training_did_not_have_are_skipped_where_asked_to(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a.conll").write_text(lines_of("conll"))
+    test = ["the _ DET", "", "a _ DET", "cat _ NOUN", "", "ran _ ADV", "sat _ X", "", "sat _ VERB"]
+    (tmp_path / "b.conll").write_text("\n".join(test) + "\n")
+    words = ["train", str(tmp_path / "a.conll"), "--test", str(tmp_path / "b.conll"), *SHORT[4:], "--sequences", "32"]
+    words += ["--evaluate-every", "32", "--out", str(tmp_path / "run")]
+    reason = f"{tmp_path / 'b.conll'}: line 6: the label 'ADV' is not in the training part (DET, NOUN, VERB)"
+    assert main(words) == 2
+    assert reason in capsys.readouterr().err
+    assert main([*words, "--skip"]) == 0
+    assert f"skipped: {reason}\n" in capsys.readouterr().err
+    assert Run.of(tmp_path / "run").result["counts"]["test"] == 3
+    assert sum(map(sum, Run.of(tmp_path / "run").result["confusion"])) == 4
+    assert main(["evaluate", str(tmp_path / "run"), str(tmp_path / "b.conll")]) == 0
+    assert f"skipped: {reason}\n" in capsys.readouterr().err
+
+
 def test_a_file_that_is_mostly_odd_is_refused_with_the_reasons(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "a.jsonl").write_text('{"values": [[1, 2]], "label": 1}\n' + '{"values": [1], "label": 1}\n' * 3)
     assert main(["train", str(tmp_path / "a.jsonl"), "--skip", "--out", str(tmp_path / "run")]) == 2

@@ -11,7 +11,8 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, fields
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -156,26 +157,41 @@ def read_with_labels(
         each_step:    whether a sequence must have a label for each step, or one.
         with_labels:  whether it must have any.
     """
-    from carousel.data.sequences import may_be_skipped
-
-    skipped: list[str] | None = [] if settings.skip else None
-    kept = []
-    try:
+    with _skipping(settings) as skipped:
         sequences = read(path, skipped=skipped)
-        for n, label in enumerate(sequences.labels):
-            with may_be_skipped(skipped):
-                if with_labels and not isinstance(label, list if each_step else str):
-                    raise InputError(f"{sequences.place(n)}: {_wrong_label(label, each_step)}")
-                kept.append(n)
+        return _kept(sequences, skipped, lambda label: _wrong_label(label, each_step) if with_labels else None)
+
+
+@contextmanager
+def _skipping(settings: LabelledSettings) -> Iterator[list[str] | None]:
+    """The list of why sequences are skipped, printed at the end, a line each; None where none may be."""
+    skipped: list[str] | None = [] if settings.skip else None
+    try:
+        yield skipped
     finally:
         for reason in skipped or ():
             print(f"skipped: {printable(reason)}", file=sys.stderr)
+
+
+def _kept(sequences: "Sequences", skipped: list[str] | None, wrong: Callable[[Any], str | None]) -> "Sequences":
+    """The sequences of whose labels `wrong` says nothing; the others are skipped, or refused where `skipped` is None."""
+    from carousel.data.sequences import may_be_skipped
+
+    kept = []
+    for n, label in enumerate(sequences.labels):
+        with may_be_skipped(skipped):
+            if reason := wrong(label):
+                raise InputError(f"{sequences.place(n)}: {reason}")
+            kept.append(n)
     if skipped and len(skipped) >= len(kept):
-        raise InputError(f"{path}: {len(skipped)} sequences would be skipped, {len(kept)} read; see what is wrong with the file")
+        counts = f"{len(skipped)} sequences would be skipped, {len(kept)} read"
+        raise InputError(f"{sequences.source}: {counts}; see what is wrong with the file")
     return sequences if len(kept) == len(sequences) else sequences.pick(kept)
 
 
-def _wrong_label(label: Any, each_step: bool) -> str:
+def _wrong_label(label: Any, each_step: bool) -> str | None:
+    if isinstance(label, list if each_step else str):
+        return None
     if each_step:
         found = "no label" if label is None else f"one, {label!r}, which `carousel train classify` learns"
         return f"expected a list of labels, one a step, found {found}"
@@ -274,23 +290,29 @@ class Prepared:
         return [x[: self.length] for x in encoded(sequences, self.encoding)]
 
     def part(self, sequences: "Sequences") -> "Part":
-        """The sequences with their classes; InputError for a label that is not there or was not there in training."""
+        """The sequences with their classes; all labels were there in training."""
         import torch
 
         from carousel.data.classification import Part
 
         number = {label: n for n, label in enumerate(self.labels)}
         classes = []
-        for n, given in enumerate(sequences.labels):
-            for label in given if isinstance(given, list) else [given]:
-                if label not in number:
-                    raise InputError(
-                        f"{sequences.place(n)}: the label {label!r} is not in the training part ({listed(self.labels)})"
-                    )
+        for given in sequences.labels:
             classes.append(
                 torch.tensor([number[label] for label in given[: self.length]] if isinstance(given, list) else number[given])
             )
         return Part(self.inputs(sequences), classes)
+
+    def known(self, sequences: "Sequences", settings: LabelledSettings) -> "Sequences":
+        """Those whose labels were there in training; the others are refused or, with `settings.skip`, skipped."""
+
+        def wrong(label: Any) -> str | None:
+            labels = label if isinstance(label, list) else [label]
+            unknown = [one for one in labels if one not in self.labels]
+            return f"the label {unknown[0]!r} is not in the training part ({listed(self.labels)})" if unknown else None
+
+        with _skipping(settings) as skipped:
+            return _kept(sequences, skipped, wrong)
 
 
 def prepare(training: "Sequences", settings: LabelledSettings) -> Prepared:
@@ -375,6 +397,7 @@ def train(
 
     # What can be refused is, before any training.
     prepared = prepare(parts.training, settings)
+    parts = replace(parts, test=prepared.known(parts.test, settings))
     test = prepared.part(parts.test)
     task = make(prepared.part(parts.training), prepared.part(parts.validation), prepared.labels, noise=settings.noise)
     sizes = prepared.table(settings)
@@ -411,7 +434,7 @@ def evaluate(
     folder: run.Run, prepared: Prepared, settings: LabelledSettings, sequences: "Sequences", *, last: bool
 ) -> list[dict[str, Any]]:
     """Scores of a finished run's network, and of always the most frequent label, on sequences with their labels."""
-    part = prepared.part(sequences)
+    part = prepared.part(prepared.known(sequences, settings))
     rows, _ = judge(prepared, part, {settings.model: logits(folder.network, part.inputs, last=last)})
     return rows
 
