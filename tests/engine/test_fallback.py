@@ -1,5 +1,6 @@
 """backend="auto" runs whatever PyTorch runs: what native code cannot do, it leaves to eager, and says why when it is named."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -104,6 +105,29 @@ def test_auto_leaves_it_to_eager(name):
         torch.testing.assert_close(found, wanted)
     with pytest.raises(InputError, match=r"Function\.step"):
         scanned(LEFT[name], "native", x)
+
+
+UNTRACEABLE = {
+    "a mask of unknown size": lambda v: v[v > 0.5].sum(),
+    "masked_select": lambda v: v.masked_select(v > 0).sum(),
+    "nonzero": lambda v: v.nonzero().sum(),
+    "unique": lambda v: v.unique().sum(),
+    "bincount": lambda v: torch.bincount((3 * v).long()),
+    "repeat_interleave": lambda v: v.repeat_interleave((3 * v).long()),
+    "allclose": lambda v: v * torch.allclose(v, 2 * v),
+    "corrcoef": lambda v: torch.corrcoef(v.reshape(2, 2)),
+    "numpy": lambda v: v * float(v.numpy().sum()),
+    "tolist": lambda v: v * v.tolist()[0],
+    "array": lambda v: v * float(np.asarray(v).sum()),
+    "rrelu": lambda v: F.rrelu(v, training=True),
+}
+
+
+@pytest.mark.parametrize("backend", ["auto", "native", "eager"])
+@pytest.mark.parametrize("name", UNTRACEABLE)
+def test_what_no_backend_can_do_is_refused_in_a_line(name, backend):
+    with pytest.raises(InputError, match="step"):
+        carousel.scan(Function(UNTRACEABLE[name]), torch.rand(3, 2, 4, dtype=torch.float64), backend=backend)
 
 
 def test_a_mistake_in_the_step_is_pytorchs_own_error():

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from carousel.cell import Cell
 from carousel.engine.aten import conversion
@@ -96,7 +97,8 @@ def capture(
         fakes = [recorder.input(value) for value in values]
         with recorder:
             try:
-                results = torch.func.functionalize(step)(*fakes)
+                with _NoMemory():
+                    results = torch.func.functionalize(step)(*fakes)
             except RuntimeError as error:  # the step's own, which PyTorch will raise too, or functionalize's
                 reason = str(error).partition("\n")[0]
                 raise UnsupportedStep(f"{type(cell).__name__}.step cannot be captured: {reason}") from error
@@ -117,6 +119,16 @@ def capture(
         new_state=tuple(found[count:]),
     )
     return graph, y_spec[0]
+
+
+class _NoMemory(TorchFunctionMode):
+    """Refuses what reads a tensor's memory past PyTorch's operations: here it has no data, and what was read would be noise."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("numpy", "data_ptr", "__array__", "__dlpack__"):
+            raise UnsupportedStep(f"a step reads a tensor's memory ({name}, {_line()}); use PyTorch's operations")
+        return func(*args, **(kwargs or {}))
 
 
 class _Recorder(TorchDispatchMode):

@@ -173,6 +173,13 @@ def _why_untraceable(cell: Cell, message: str) -> str | None:
         return "draws random numbers; declare them in noise_shapes() and read them from noise, or draw outside of scan"
     if "data-dependent control flow" in message or ".item()" in message:
         return "branches on the value of a tensor; use torch.where"
+    if "storage" in message:
+        return "reads a tensor's memory (numpy, tolist); use PyTorch's operations"
+    reason = message.partition("\n")[0]
+    if any(part in message for part in ("ata-dependent", "dynamic shape", "masked_select", "aten.equal", "allclose")):
+        return f"has a shape or a choice that depends on the values of a tensor; use torch.where ({reason})"
+    if "vmap" in message or "Batching rule" in message:
+        return f"has an operation that cannot run for many sequences at once ({reason})"
     if "convert all Tensors to FakeTensors" in message:
         return "uses a tensor from outside; make it a parameter or a buffer of the cell, or context"
     return None
