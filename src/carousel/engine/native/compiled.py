@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from math import prod
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from carousel.engine.native import jit, lanes, threads, tiles
 from carousel.engine.native.lanes import LaneLoop
 from carousel.engine.native.lower import WORDS, Program
 from carousel.engine.native.routine import ALIGNMENT
+from carousel.engine.native.threads import symbols
 from carousel.engine.packing import Packing
 
 FIRST_CACHE = 32 * 2**10
@@ -96,9 +97,17 @@ class CompiledLoop:
         """
         if T == 0 or B == 0:
             return
+        if threads > 1 and self._together is not None and symbols() is not None:
+            self._together.run(buffers, offsets, T, B, threads)
+            return
         rows = -(-B // threads)
-        variant = self._variants[rows == 1]
-        variant.run(buffers, offsets, T, B, threads)
+        self._variants[rows == 1].run(buffers, offsets, T, B, threads)
+
+    @cached_property
+    def _together(self) -> _Variant | None:
+        """The code for a team of threads that share the reading of the matrices; None where these are not that large."""
+        large = self._variants[False].matrix_bytes > FAR
+        return _Variant(self.loop, self.width, False, together=True) if large else None
 
     def in_lanes(self, B: int, threads: int) -> LaneLoop | None:
         """The code that has B rows of equal length side by side in vectors, where that takes less time; else None."""
@@ -126,11 +135,11 @@ class CompiledLoop:
 
 
 class _Variant:
-    """The code for blocks of one row, or of many."""
+    """The code for blocks of one row, or of many; or for a team of threads together."""
 
-    def __init__(self, loop: Loop, width: int, single: bool) -> None:
-        self.loop, self.width, self.single = loop, width, single
-        self.program = Program(loop, width, single)
+    def __init__(self, loop: Loop, width: int, single: bool, together: bool = False) -> None:
+        self.loop, self.width, self.single, self.together = loop, width, single, together
+        self.program = Program(loop, width, single, together)
         self.matrix_bytes = sum(p.packed * p.dtype.itemsize for p in self.program.products.values() if not p.is_small)
         products = sum(product.m * product.k for product in self.program.products.values())
         self.elements = sum(prod(op.output.shape) for op in loop.ops) + products // 8  # of a row and step, roughly
@@ -145,8 +154,10 @@ class _Variant:
         return library
 
     def _load(self) -> jit.Library:
-        key = f"{_sources()}\n{canonical(self.loop)}\nwidth {self.width}, single {self.single}"
+        key = f"{_sources()}\n{canonical(self.loop)}\nwidth {self.width}, single {self.single}, together {self.together}"
         kernels = {tiles.name(*kernel): tiles.library(*kernel).addresses[tiles.name(*kernel)] for kernel in self.program.kernels}
+        if self.together:
+            kernels |= symbols() or {}
         library = jit.load(key, ["run", "pack"], self.program.text, kernels)
         self._run = threads.Function(library.addresses["run"])
         self._pack = threads.Function(library.addresses["pack"])
@@ -156,7 +167,8 @@ class _Variant:
         library = self._loaded()
         block, team = self._division(B, 1 if T * B * self.elements < ALONE else most)
         packed = self.program.packed_bytes
-        memory = uninitialised(packed + team * block * self.program.scratch_bytes + ALIGNMENT)
+        rows = B if self.together else team * block
+        memory = uninitialised(packed + rows * self.program.scratch_bytes + ALIGNMENT)
         start = -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
         words = (ctypes.c_int64 * (len(WORDS) + len(buffers)))(T, B, team, block, offsets, start + packed, start, *buffers)
         arguments = ctypes.addressof(words)
@@ -167,7 +179,10 @@ class _Variant:
                 words[2] = team
             else:
                 threads.run(library.addresses["pack"], self._pack, arguments, team)
-        threads.run(library.addresses["run"], self._run, arguments, team)
+        if self.together:
+            threads.together(library.addresses["run"], arguments, team)
+        else:
+            threads.run(library.addresses["run"], self._run, arguments, team)
 
     def step(self) -> OneStep:
         # Python's threads get the interpreter back while a long step runs; a short one is over before they could.
@@ -176,6 +191,8 @@ class _Variant:
 
     def _division(self, B: int, most: int) -> tuple[int, int]:
         """(rows of a block, threads): every thread has as many blocks as the others, if it can be."""
+        if self.together:
+            return 1, most  # the team finds its blocks itself
         if self.single:
             return 1, min(B, most)  # any number of rows, one after the other
         bound = SECOND_CACHE if self.matrix_bytes > FIRST_CACHE else FIRST_CACHE

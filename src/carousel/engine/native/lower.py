@@ -7,6 +7,10 @@
 The function takes its arguments as a table of 64-bit words (`WORDS`, then one word a buffer) and
 the number of its thread; block b belongs to thread b modulo threads. A second function packs the
 shared matrices before.
+
+Where matrices are so large that no core's cache holds them, each thread would read all of them at
+every step. There the function is run by a team of threads `together`: one block a thread, and of a
+large product each makes a share of the outputs for all rows, between two barriers.
 """
 
 from __future__ import annotations
@@ -31,6 +35,13 @@ declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 """
 
 
+TEAM = """
+declare i32 @omp_get_thread_num()
+declare i32 @omp_get_num_threads()
+declare void @GOMP_barrier()
+"""
+
+
 class Program:
     """The native text of a loop for blocks of one row or of many, and the memory that it needs.
 
@@ -40,9 +51,9 @@ class Program:
         kernels:        (element type, lanes) of the matrix kernels that it calls.
     """
 
-    def __init__(self, loop: Loop, width: int, single: bool) -> None:
-        self.loop = loop
-        self.routine = Routine(Plan.of(loop), width, single)
+    def __init__(self, loop: Loop, width: int, single: bool, together: bool = False) -> None:
+        self.loop, self.together = loop, together
+        self.routine = Routine(Plan.of(loop), width, single, together)
         self.scratch_bytes = self.routine.scratch_bytes
         self._lay_out_matrices()
 
@@ -66,6 +77,7 @@ class Program:
         return "\n".join(
             [
                 INTRINSICS,
+                *([TEAM] if self.together else []),
                 *math.C_FUNCTIONS.values(),
                 *self.routine.functions.values(),
                 *(tiles.declaration(*kernel) for kernel in self.kernels),
@@ -74,8 +86,8 @@ class Program:
             ]
         )
 
-    def _head(self, text: Text) -> None:
-        """Fetch the arguments."""
+    def _head(self, text: Text, together: bool = False) -> None:
+        """Fetch the arguments; those of a team find the number of their thread, and its block, themselves."""
         lists = (
             ("shared", self.loop.shared),
             ("per_row", self.loop.per_row),
@@ -85,7 +97,12 @@ class Program:
             ("summed", self.loop.summed),
             ("row_summed", self.loop.row_summed),
         )
+        if together:
+            for name, function in (("thread", "thread_num"), ("threads", "num_threads")):
+                text.line(f"%{name} = zext i32 {text.new(f'call i32 @omp_get_{function}()')} to i64")
         for number, name in enumerate(WORDS):
+            if together and name in ("threads", "block"):
+                continue
             address = text.at("%arguments", number, "i64")
             text.line(f"%{name} = load {'ptr' if name in ('offsets', 'scratch', 'packed') else 'i64'}, ptr {address}")
         number = len(WORDS)
@@ -108,9 +125,13 @@ class Program:
 
     def _run(self) -> str:
         routine, text, loop = self.routine, self.routine.text, self.loop
-        self._head(text)
+        wide = ' "prefer-vector-width"="512"' if jit.vector_bits() == 512 else ""
+        self._head(text, self.together)
         for index, value in enumerate(loop.summed):
             self._base("summed", index, value, text.mul("%thread", prod(value.shape)))
+        if self.together:
+            self._share()
+            return "\n".join([f"define void @run(ptr %arguments) nounwind{wide} {{", "entry:", *routine.locals, *text.lines, "}"])
         scratch = text.mul("%thread", text.mul("%block", routine.scratch_bytes))
         text.line(f"%own = getelementptr inbounds i8, ptr %scratch, i64 {scratch}")
         for value, (start, _) in routine.scratch.items():
@@ -122,7 +143,6 @@ class Program:
             first = text.mul(block, "%block")
             self._block(first)
         text.line("ret void")
-        wide = ' "prefer-vector-width"="512"' if jit.vector_bits() == 512 else ""
         head = f"define void @run(ptr %arguments, i64 %thread) nounwind{wide} {{"
         local = []
         for value, (_, elements) in routine.scratch.items():
@@ -134,6 +154,19 @@ class Program:
                 # before it is computed, and then aborts; with this store the variable is not of that form.
                 local.append(f"  call void @llvm.memset.p0.i64(ptr {name}, i8 0, i64 {size}, i1 false)")
         return "\n".join([head, "entry:", *local, *routine.locals, *text.lines, "}"])
+
+    def _share(self) -> None:
+        """All steps of the rows of one thread of a team; the scratch is that of all rows."""
+        routine, text = self.routine, self.routine.text
+        each = text.new(f"sdiv i64 {text.add('%B', text.new('sub i64 %threads, 1'))}, %threads")
+        first = text.minimum("%B", text.mul("%thread", each))
+        text.line(f"%block = add i64 {each}, 0")
+        text.line(f"%before = sub i64 0, {first}")
+        for value, (start, _) in routine.scratch.items():
+            place = text.add(text.mul(first, routine.scratch_bytes), start)
+            text.line(f"{routine.scratch_names[value]} = getelementptr inbounds i8, ptr %scratch, i64 {place}")
+        self._block(first)
+        text.line("ret void")
 
     def _block(self, first: int | str) -> None:
         """All steps of the rows from `first`."""
@@ -166,7 +199,10 @@ class Program:
         stop = text.new(f"load i64, ptr {text.at('%offsets', text.add(t, 1), 'i64')}")
         running = text.new(f"sub i64 {text.new(f'sub i64 {stop}, {start}')}, {first}")
         text.line(f"%active = call i64 @llvm.smin.i64(i64 {running}, i64 {rows})")
-        with text.when(text.new("icmp sgt i64 %active, 0")):
+        if self.together:
+            text.line(f"%running = sub i64 {stop}, {start}")
+        # What is between barriers is for all threads of a team or for none.
+        with text.when(text.new(f"icmp sgt i64 {'%running' if self.together else '%active'}, 0")):
             place = text.add(start, first)
             for stem, values in (("per_step", loop.per_step), ("written", loop.written)):
                 for index, value in enumerate(values):

@@ -139,5 +139,20 @@ def small(text: Text, product: Product, y: str, packed: str, x: str) -> None:
 
 def call(text: Text, product: Product, y: str, y_row: int, packed: str, x: str, x_row: int, rows: Number) -> None:
     """Write the call of the tiled kernel (tiles.py) for a block of rows."""
-    given = f"ptr {y}, i64 {y_row}, ptr {packed}, ptr {x}, i64 {x_row}, i64 {rows}, i64 {product.panels}, i64 {product.k}"
+    _call(text, product, y, y_row, packed, x, x_row, rows, product.panels)
+
+
+def call_in_part(text: Text, product: Product, y: str, y_row: int, packed: str, x: str, x_row: int, rows: Number) -> None:
+    """The same for this thread's share of the panels, with all rows: the threads read each panel once, and wait for one another."""
+    bounds = [text.new(f"udiv i64 {text.mul(thread, product.panels)}, %threads") for thread in ("%thread", text.add("%thread", 1))]
+    count = text.new(f"sub i64 {bounds[1]}, {bounds[0]}")
+    y = text.at(y, text.mul(bounds[0], product.panel), product.kind)
+    packed = text.at(packed, text.mul(bounds[0], product.panel * product.k), product.kind)
+    text.line("call void @GOMP_barrier()")
+    _call(text, product, y, y_row, packed, x, x_row, rows, count)
+    text.line("call void @GOMP_barrier()")
+
+
+def _call(text: Text, product: Product, y: str, y_row: int, packed: str, x: str, x_row: int, rows: Number, panels: Number) -> None:
+    given = f"ptr {y}, i64 {y_row}, ptr {packed}, ptr {x}, i64 {x_row}, i64 {rows}, i64 {panels}, i64 {product.k}"
     text.line(f"call void @{tiles.name(product.kind, product.tile_lanes)}({given})")

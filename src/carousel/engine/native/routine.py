@@ -26,18 +26,23 @@ IN_REGISTERS = 512
 class Routine:
     """What the writers of units share.
 
-    single:  the function runs one row at a time, not a block of rows.
-    width:   lanes of a float32 vector.
+    single:    the function runs one row at a time, not a block of rows.
+    width:     lanes of a float32 vector.
+    together:  threads divide the outputs of a large product among them, not only the rows.
     """
 
-    def __init__(self, plan: Plan, width: int, single: bool) -> None:
-        self.plan, self.width, self.single = plan, width, single
+    def __init__(self, plan: Plan, width: int, single: bool, together: bool = False) -> None:
+        self.plan, self.width, self.single, self.together = plan, width, single, together
         self.text = Text()
         self.locals: list[str] = []  # variables, at the head of the function
         self.packed: dict[tuple[Value, bool], str] = {}  # (matrix, transposed) -> where it lies packed
         self.functions: dict[str, str] = {}  # elementary functions it calls: symbol -> definition
         padded = {op.output: self.product(op.values[0], op.attributes["transposed"]).padded for op in self.matvecs()}
         self.scratch, self.scratch_bytes = plan.scratch(ALIGNMENT, padded)
+        if together:  # all that a row has in one piece: other threads' rows may be at another unit
+            self.scratch = {
+                value: (start, self.scratch_bytes // value.dtype.itemsize) for value, (start, _) in self.scratch.items()
+            }
         self.scratch_names = {value: f"%scratch{number}" for number, value in enumerate(self.scratch)}
         loop = plan.loop
         self._inputs: dict[Value, Place] = {}

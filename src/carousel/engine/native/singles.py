@@ -35,6 +35,10 @@ def _matvec(routine: Routine, op: Op) -> None:
         with routine.rows() as row:
             matvec.small(routine.text, product, routine.address(y_place, row), packed, routine.address(x_place, row))
         return
+    if routine.together:
+        y, start = (routine.address(place, "%before") for place in (y_place, x_place))
+        matvec.call_in_part(routine.text, product, y, y_place.row, packed, start, x_place.row, "%running")
+        return
     y, start = routine.address(y_place, 0), routine.address(x_place, 0)
     matvec.call(routine.text, product, y, y_place.row, packed, start, x_place.row, 1 if routine.single else "%active")
 

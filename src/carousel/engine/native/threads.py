@@ -67,6 +67,23 @@ def run(address: int, function: Callable[[int, int], None], arguments: int, thre
     parallel(member, ctypes.addressof(task), threads, 0)
 
 
+def together(address: int, arguments: int, threads: int) -> None:
+    """Call a native function of (arguments) once on each thread of a team of up to so many; see `symbols`."""
+    team = _team()
+    assert team is not None
+    team[0](address, arguments, threads, 0)
+
+
+def symbols() -> dict[str, int] | None:
+    """The functions by which the threads of a team find their numbers and wait for one another; None where there is no team."""
+    return None if _forked or _team() is None else _symbols(("omp_get_thread_num", "omp_get_num_threads", "GOMP_barrier"))
+
+
+def _symbols(names: tuple[str, ...]) -> dict[str, int]:
+    runtime = _loaded_runtime()
+    return {name: jit.address(getattr(runtime, name)) for name in names}
+
+
 @cache
 def _team() -> tuple[Callable[..., None], int] | None:
     """(GOMP_parallel of the loaded runtime, what its threads are to run)."""
@@ -77,8 +94,7 @@ def _team() -> tuple[Callable[..., None], int] | None:
         return None
     parallel = runtime.GOMP_parallel
     parallel.restype, parallel.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    symbols = {name: jit.address(getattr(runtime, name)) for name in ("omp_get_thread_num", "omp_get_num_threads")}
-    library = jit.load("member\n" + MEMBER, ["member"], lambda: MEMBER, symbols)
+    library = jit.load("member\n" + MEMBER, ["member"], lambda: MEMBER, _symbols(("omp_get_thread_num", "omp_get_num_threads")))
     _keep.append(library)
     return parallel, library.addresses["member"]
 
@@ -91,6 +107,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _forked.append(True))
 
 
+@cache
 def _loaded_runtime() -> ctypes.CDLL | None:
     try:
         with open("/proc/self/maps") as maps:
