@@ -153,7 +153,7 @@ def test_no_run_and_no_place(run: Path, tmp_path: Path, capsys: Capture) -> None
 
 
 @pytest.mark.parametrize(
-    "config", [None, "", "[]", "{}", '{"network": {"name": "lstm"}}', '{"network": {"name": "lstn", "input_size": 1}}']
+    "config", [None, "", "[]", "{}", "[" * 99999, '{"network": {"name": "lstm"}}', '{"network": {"name": "lstn", "input_size": 1}}']
 )
 def test_load_refuses_what_is_no_exported_network(config: str | None, tmp_path: Path) -> None:
     if config is not None:

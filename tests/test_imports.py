@@ -90,6 +90,12 @@ def test_native_code_is_behind_the_lowering():
     assert {path for path in naming if path.parent.name != "kinds"} == {SOURCE / "engine" / "__init__.py"}
 
 
+def test_only_the_command_line_knows_how_it_is_parsed():
+    users = [path for path in SOURCE.rglob("*.py") if "cyclopts" in path.read_text()]
+    assert users
+    assert {path.parent.name for path in users} == {"cli"}
+
+
 def test_every_place_is_on_the_list():
     places = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert places <= set(MAY_IMPORT)

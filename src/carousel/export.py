@@ -91,7 +91,7 @@ def load(folder: Path | str) -> Cell:
         cell = build(network.pop("name"), **network)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{folder}: not an exported network: there is no config.json in it") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not the configuration of an exported network: {error}") from None
     checkpoint.load_weights(cell, Path(folder) / "weights.safetensors")
     return cell.eval()

@@ -185,7 +185,7 @@ def test_bad_input_is_refused(toy, tmp_path):
     with pytest.raises(InputError, match="expected processes of at least 1, got 0"):
         reproduce(toy, out=tmp_path, processes=0)
     (tmp_path / "toy").mkdir()
-    (tmp_path / "toy/row.json").write_text("{")
+    (tmp_path / "toy/row.json").write_text("[" * 99999)
     with pytest.raises(InputError, match=r"row\.json: damaged"):
         collect(tmp_path)
     (tmp_path / "toy/row.json").write_text("{}")

@@ -269,7 +269,7 @@ def _merge(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         table = None
     if not isinstance(table, dict):
         raise InputError(f"{path}: damaged, expected a JSON object; remove it and run again")

@@ -63,7 +63,7 @@ def _parsed(path: Path, content: bytes) -> dict[Unit, dict[str, Any]]:
         try:
             entry = json.loads(line)
             units[entry.pop("row"), entry["unit"]] = entry
-        except (ValueError, AttributeError, KeyError, TypeError):
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             if line.endswith(b"\n"):
                 reason = "damaged, expected a unit as JSON; remove the line and run again"
                 raise InputError(f"{path}, line {number}: {reason}") from None
