@@ -1,4 +1,4 @@
-"""Classification from files of every kind: the run folder, the table, what is held back, use and streams, and refusals."""
+"""Classification from files of every kind: the run folder, the table, what is held out, use and streams, and refusals."""
 
 import json
 import shutil

@@ -243,7 +243,7 @@ def test_the_table_holds_the_intervals_of_all_methods(used):
 def test_evaluate_gives_the_table_again_or_that_of_another_file(used, tmp_path):
     run, result = used
     assert evaluate(run) == result.rows
-    again = evaluate(run, write_rows(tmp_path / "again.csv", TABLE))  # every origin after a season, not the held-back end alone
+    again = evaluate(run, write_rows(tmp_path / "again.csv", TABLE))  # every origin after a season, not the held-out end alone
     assert [row["method"] for row in again] == [row["method"] for row in result.rows]
     assert again != result.rows
     learned = Prepared.from_table(Run(run).prepared)
@@ -267,7 +267,7 @@ def test_evaluate_refuses_what_it_cannot_judge(used, tmp_path):
 
 def test_predict_forecasts_after_the_end_of_each_series(used, tmp_path):
     run, result = used
-    cut = TABLE[: 200 - HORIZON] + TABLE[200 : 350 - HORIZON]  # so that the last origin of the held-back end is the last row
+    cut = TABLE[: 200 - HORIZON] + TABLE[200 : 350 - HORIZON]  # so that the last origin of the held-out end is the last row
     records = list(predict(run, write_rows(tmp_path / "cut.csv", cut)))
     assert list(records[0]) == ["shop", "time", "ahead", "level", "level q0.1", "level q0.9"]
     assert [(record["shop"], record["ahead"]) for record in records] == [(shop, k) for shop in ("a", "bb") for k in (1, 2, 3)]

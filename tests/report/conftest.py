@@ -19,7 +19,7 @@ NAME = 'Spots <b>&"US$_2" | x'
 
 @pytest.fixture
 def finished_run(tmp_path: Path) -> Path:
-    """The folder of a finished run: 30 months held back, 3 steps ahead, "gru" off by 1 but by 7 from origin 10."""
+    """The folder of a finished run: 30 months held out, 3 steps ahead, "gru" off by 1 but by 7 from origin 10."""
     months = [f"{year}-{month:02}" for year in (1980, 1981, 1982) for month in range(1, 13)][:30]
     truth = np.arange(30.0) + 50.0
     ahead = np.lib.stride_tricks.sliding_window_view(truth, 3)

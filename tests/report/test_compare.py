@@ -86,7 +86,7 @@ def test_the_page_stands_alone(run: Path, tmp_path: Path, capsys: Capture) -> No
     assert capsys.readouterr().out.endswith(f"page: {path}\n")
     page = check_alone(path)
     assert sum(tag == "svg" for tag, _ in page.tags) == 1
-    assert "Mind: the runs differ in horizon" in page.text
+    assert "Note: the runs differ in horizon" in page.text
     assert "setting run b" in page.text
     assert page.text.count("carousel train") == 2
     assert main(["compare", str(run), str(other), "--page", str(path)]) == 0  # in place of an earlier page

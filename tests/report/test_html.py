@@ -25,7 +25,7 @@ def test_run_report_stands_alone_and_shows_what_was_measured(finished_run: Path)
         "The mean absolute error of gru is 1.200, 40% lower than that of the best baseline, the naive forecast (2.000)."
         in page.text
     )
-    assert "Over the 28 origins of the held-back end (1980-01 to 1982-06), 3 steps each" in page.text
+    assert "Over the 28 origins of the held-out end (1980-01 to 1982-06), 3 steps each" in page.text
     assert "carousel train" in page.text
 
 

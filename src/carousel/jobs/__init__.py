@@ -38,7 +38,7 @@ class Job(Protocol):
         """The settings and the `carousel.jobs.run.Result` of a finished run."""
 
     def evaluate(self, folder: Run | Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
-        """The table of scores on the held-back part, or on another file."""
+        """The table of scores on the held-out part, or on another file."""
 
     def predict(self, folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
         """What the network predicts of a file."""

@@ -1,4 +1,4 @@
-"""Forecasts of a column of a CSV file: train a network, try it on the held-back end, keep the result, use it.
+"""Forecasts of a column of a CSV file: train a network, try it on the held-out end, keep the result, use it.
 
 The run folder is that of `carousel.train.fit`; ``baseline`` in it is that of the network trained beside it, and
 ``forecasts.npz`` holds the arrays of the result.
@@ -101,7 +101,7 @@ class Settings(TrainSettings):
 
 @dataclass(frozen=True)
 class Held:
-    """The held-back end of a series: n values, origins = n - horizon + 1.
+    """The held-out end of a series: n values, origins = n - horizon + 1.
 
     Attributes:
         id:         of the series; "" where there is one.
@@ -118,7 +118,7 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(runs.Result):
-    """Errors and forecasts over the held-back ends of the series.
+    """Errors and forecasts over the held-out ends of the series.
 
     Attributes:
         rows:       a method each: {"method", ...} and the measures of `carousel.data.forecast.metrics`, the
@@ -138,7 +138,7 @@ class Result(runs.Result):
 
 
 def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
-    """Train the network, forecast the held-back end and write the run folder.
+    """Train the network, forecast the held-out end and write the run folder.
 
     Args:
         settings:  what to do.
@@ -316,7 +316,7 @@ def _made(track: Track, origins: np.ndarray, networks: Mapping[str, Cell], prepa
 
 
 def _gates(cell: Cell, track: Track, start: int) -> dict[str, np.ndarray]:
-    """The network's gates at the last steps of a series' held-back end."""
+    """The network's gates at the last steps of a series' held-out end."""
     return runs.gates(cell, track.inputs, min(_SHOWN, len(track) - start))
 
 
@@ -406,7 +406,7 @@ def _prepared(run: Run) -> Prepared:
 
 
 def evaluate(folder: Run | Path | str, file: Path | str | None = None, *, progress: bool = True) -> list[dict[str, Any]]:
-    """The table of errors on the held-back end; or on a file of the same form, from every origin that
+    """The table of errors on the held-out end; or on a file of the same form, from every origin that
     follows at least `history` values (and a season).
 
     Raises:

@@ -1,7 +1,7 @@
 """What classify and tag share: their settings, how a file is read and cut into parts, and how a network is asked.
 
 A file is cut into a training part, a validation part of it that training is watched on, and a test part
-that is held back. What is learned of the data (scaling, words, labels) is learned on the training part.
+that is held out. What is learned of the data (scaling, words, labels) is learned on the training part.
 """
 
 # No annotations from the future here: the settings are inherited, and theirs are read in another module.
@@ -94,7 +94,7 @@ class LabelledSettings(TrainSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledResult(run.Result):
-    """Scores on the held-back part, with C labels.
+    """Scores on the held-out part, with C labels.
 
     Attributes:
         rows:       a method each: {"method", "accuracy", "macro-F1"} in percent of the sequences, or of their steps: the

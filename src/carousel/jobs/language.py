@@ -71,7 +71,7 @@ class Settings(TrainSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Result(runs.Result):
-    """Bits on the held-back end of the text.
+    """Bits on the held-out end of the text.
 
     Attributes:
         rows:       a method each: {"method", "bits/character" or "bits/byte"}, the network last.
@@ -91,7 +91,7 @@ class Result(runs.Result):
 
 
 def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
-    """Train the network, judge it on the held-back end and write the run folder.
+    """Train the network, judge it on the held-out end and write the run folder.
 
     Args:
         settings:  what to do.
@@ -166,7 +166,7 @@ def load(folder: Run | Path | str) -> tuple[Settings, Result]:
 
 
 def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
-    """The table of the held-back end; or the network's bits on the whole of another text.
+    """The table of the held-out end; or the network's bits on the whole of another text.
 
     Raises:
         InputError: no finished run, a file that cannot be used.
@@ -365,5 +365,5 @@ def _passages(alphabet: "Alphabet", text: "Tensor", bits: "Tensor") -> list[dict
                 for n, b in zip(text[at : at + size].tolist(), bits[at : at + size].tolist(), strict=True)
             ],
         }
-        for title, at in (("The beginning of the held-back end", 0), ("Where it took the most bits", worst))
+        for title, at in (("The beginning of the held-out end", 0), ("Where it took the most bits", worst))
     ]

@@ -1,4 +1,4 @@
-"""Tagging: train a network to tell a label for each step of a sequence, judge it on a part that was held back.
+"""Tagging: train a network to tell a label for each step of a sequence, judge it on a part that was held out.
 
 The run folder is that of `carousel.train.fit`, with `prepared.json` and `result.json` beside it.
 """
@@ -36,7 +36,7 @@ class Settings(LabelledSettings):
 
 
 def train(settings: Settings, out: Path | str, *, resume: bool = False, progress: bool = True) -> Result:
-    """Train the network and its baseline, judge both on the held-back part and write the run folder.
+    """Train the network and its baseline, judge both on the held-out part and write the run folder.
 
     Args:
         settings:  what to do.
@@ -62,7 +62,7 @@ def load(folder: Run | Path | str) -> tuple[Settings, Result]:
 
 
 def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[dict[str, Any]]:
-    """Scores of the network, and of always telling the most frequent label, on the held-back part or on another file.
+    """Scores of the network, and of always telling the most frequent label, on the held-out part or on another file.
 
     Raises:
         InputError: a run or a file that cannot be used; a label that was not there in training.

@@ -31,7 +31,7 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
     return Content(
         title=f"{settings.file.name}, the next {settings.unit}",
         finding=(
-            f"{settings.model} takes {number(own, bits.values())} bits a {settings.unit} of the held-back end; "
+            f"{settings.model} takes {number(own, bits.values())} bits a {settings.unit} of the held-out end; "
             f"the best baseline, {rival}, {number(bits[rival], [own])}."
         ),
         monitor=("loss", "nats"),

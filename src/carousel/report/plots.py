@@ -186,7 +186,7 @@ def forecasts(
         begin = max(start for start in starts if start <= len(truth) - close_up)
         draw(panels[1], shown, begin)
         panels[0].axvspan(x[begin], x[-1], color="#f0f0f0", zorder=0)
-        panels[0].set_title(f"All of the held-back end, a forecast every {horizon} steps")
+        panels[0].set_title(f"All of the held-out end, a forecast every {horizon} steps")
         panels[1].set_title(f"Its last {len(truth) - begin} steps (shaded above)")
     panels[-1].set_xlabel(time_name)
     handles: list[Artist] = [Line2D([], [], color=TRUTH, linewidth=1.0), *(Line2D([], [], color=colours[name]) for name in shown)]
