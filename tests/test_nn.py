@@ -202,6 +202,42 @@ def test_a_reset_draws_no_noise_in_evaluation():
     assert torch.equal(layer(x, reset=none)[0], layer(x)[0])
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_many_cotangents_at_once(kind):
+    ours, theirs = pair(kind, dtype=torch.float64, num_layers=2)
+    x = drawn(T, B, I).requires_grad_()
+    (y, _), (wanted, _) = ours(x), theirs(x)
+    cotangents = torch.randn(5, *y.shape, dtype=torch.float64)
+    for inputs, outputs in (([x], [x]), ([x, ours.cells[0].W], [x, theirs.weight_ih_l0])):
+        found = torch.autograd.grad(y, inputs, cotangents, is_grads_batched=True, retain_graph=True)
+        expected = torch.autograd.grad(wanted, outputs, cotangents, is_grads_batched=True, retain_graph=True)
+        for got, want in zip(found, expected, strict=True):
+            torch.testing.assert_close(got, want)
+    for vectorize in (False, True):
+        found, expected = (
+            torch.autograd.functional.jacobian(lambda x, layer=layer: layer(x)[0], x.detach(), vectorize=vectorize)
+            for layer in (ours, theirs)
+        )
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bias": "True"}, {"bias": 0}, {"batch_first": "False"}, {"batch_first": 1}, {"bidirectional": "False"},
+        {"num_layers": 2.0}, {"num_layers": True}, {"hidden_size": "3"}, {"input_size": None}, {"dropout": "0.1"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_argument_of_another_type_is_refused(kind, wrong):
+    if kind is nn.MGU and "bias" in wrong:
+        return
+    ((name, _),) = wrong.items()
+    with pytest.raises(InputError, match=f"{kind.__name__}: expected {name} of type"):
+        kind(**{"input_size": I, "hidden_size": H, **wrong})
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_every_layer_may_be_checkpointed(kind, reentrant):

@@ -31,6 +31,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
@@ -101,6 +102,9 @@ class Recurrent(nn.Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        _check_kind(name, bool, batch_first=batch_first, bidirectional=bidirectional)
+        _check_kind(name, int, input_size=input_size, num_layers=num_layers)
+        _check_kind(name, float, dropout=dropout)
         if num_layers < 1:
             raise InputError(f"{name}: expected num_layers of 1 or more, got {num_layers}")
         if not 0 <= dropout <= 1:
@@ -262,6 +266,14 @@ class Recurrent(nn.Module):
         return [pytree.tree_unflatten(list(each), spec) for each in zip(*leaves, strict=True)]
 
 
+def _check_kind(name: str, kind: type, **arguments: Any) -> None:
+    """Raise where an argument is no bool, int or float; "False" would count as true."""
+    wanted = {bool: bool, int: Integral, float: Real}[kind]
+    for argument, value in arguments.items():
+        if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"{name}: expected {argument} of type {kind.__name__}, got {type(value).__name__} ({value!r})")
+
+
 def _read(
     cell: Any, x: Tensor, reset: Tensor | None, state: State, lengths: Tensor | None, backward: bool, **options: Any
 ) -> tuple[Any, ...]:
@@ -331,6 +343,8 @@ class LSTM(Recurrent):
         dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
+        _check_kind(type(self).__name__, bool, bias=bias)
+        _check_kind(type(self).__name__, int, hidden_size=hidden_size, proj_size=proj_size)
         own: dict[str, Any] = {"hidden_size": hidden_size, "bias": bias, "proj_size": proj_size, "device": device, "dtype": dtype}
         cell = partial(cells.LSTM, **own, **self.variant, **options)
         super().__init__(cell, input_size, num_layers, batch_first, dropout, bidirectional)
@@ -378,6 +392,8 @@ class GRU(Recurrent):
         dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
+        _check_kind(type(self).__name__, bool, bias=bias)
+        _check_kind(type(self).__name__, int, hidden_size=hidden_size)
         own: dict[str, Any] = {"hidden_size": hidden_size, "bias": bias, "device": device, "dtype": dtype}
         cell = partial(cells.GRU, **own, **self.variant, **options)
         super().__init__(cell, input_size, num_layers, batch_first, dropout, bidirectional)
@@ -427,6 +443,8 @@ class RNN(Recurrent):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        _check_kind(type(self).__name__, bool, bias=bias)
+        _check_kind(type(self).__name__, int, hidden_size=hidden_size)
         cell = partial(cells.Elman, hidden_size=hidden_size, nonlinearity=nonlinearity, bias=bias, device=device, dtype=dtype)
         super().__init__(cell, input_size, num_layers, batch_first, dropout, bidirectional)
         self.hidden_size, self.nonlinearity, self.bias = hidden_size, nonlinearity, bias
@@ -446,6 +464,7 @@ class MGU(Recurrent):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        _check_kind(type(self).__name__, int, hidden_size=hidden_size)
         cell = partial(cells.MGU, hidden_size=hidden_size, device=device, dtype=dtype)
         super().__init__(cell, input_size, num_layers, batch_first, dropout, bidirectional)
         self.hidden_size = hidden_size

@@ -47,7 +47,9 @@ __all__ = [
     "flatten",
     "in_transform",
     "is_traced",
+    "is_wrapped",
     "make_fx",
+    "name_tuples",
     "no_modes",
     "open_batch_mode",
     "overload_name",
@@ -111,9 +113,26 @@ def with_forward_derivatives() -> bool:
     return forward_ad._current_level >= 0
 
 
+def is_wrapped(tensor: Tensor) -> bool:
+    """Whether a tensor stands for others: inside of a torch.func transform, or for many cotangents at once."""
+    functorch = torch._C._functorch
+    return functorch.is_functorch_wrapped_tensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+
+
 def is_traced() -> bool:
     """Whether `torch.compile` or `torch.export` runs the call on tensors without data."""
     return dispatch_modes() > 0 and TracingContext.try_get() is not None
+
+
+def name_tuples(tree: Any) -> None:
+    """Give the NamedTuples of a tree names under which `torch.export.save` can write them."""
+    kind = type(tree)
+    if not isinstance(tree, tuple):
+        return
+    if hasattr(kind, "_fields") and kind not in pytree.SUPPORTED_SERIALIZED_TYPES:
+        pytree._register_namedtuple(kind, serialized_type_name=f"{kind.__module__}.{kind.__qualname__}")
+    for part in tree:
+        name_tuples(part)
 
 
 def open_batch_mode() -> tuple[FakeTensorMode, Any]:

@@ -108,14 +108,26 @@ def test_without_gradients_nothing_is_kept_for_them():
         program.module()(x)  # its parameters ask for gradients
 
 
-def test_torchs_own_check_of_the_operator():
+@pytest.mark.parametrize("lengths", [torch.tensor([4, 1, 0]), None], ids=["lengths", "equal"])
+def test_torchs_own_check_of_the_operator(lengths):
     model = Scan(GRU(2, 3, dtype=torch.float64), return_states=True)
-    lengths = torch.tensor([4, 1, 0])
     program = torch.export.export(model, (drawn(4, 3, 2), drawn(3, 3), None, lengths))
     (node,) = [node for node in program.graph.nodes if node.target is torch.ops.carousel.scan.default]
     tensors, _, *others = node.args
     given = [drawn(*tensor.meta["val"].shape, seed=seed) for seed, tensor in enumerate(tensors)]
     torch.library.opcheck(torch.ops.carousel.scan.default, (given, lengths, *others))
+
+
+@pytest.mark.parametrize("given_state", [False, True])
+def test_an_exported_layer_is_saved_with_its_state(given_state, tmp_path):
+    layer, x = carousel.nn.LSTM(3, 4), torch.randn(5, 2, 3)
+    with torch.no_grad():
+        given = (x, layer(x)[1]) if given_state else (x,)
+    torch.export.save(torch.export.export(layer, given), tmp_path / "layer.pt2")
+    loaded = torch.export.load(tmp_path / "layer.pt2").module()
+    (y, state), (wanted, wanted_state) = loaded(*given), layer(*given)
+    same([y, *state], [wanted, *wanted_state])
+    assert type(state) is type(wanted_state)
 
 
 def test_a_step_of_another_process_is_refused():

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from carousel.cell import Cell
+from carousel.engine import batched
 from carousel.engine.aten import conversion
 from carousel.engine.build import Builder
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
+from carousel.engine.proof import Drawn, difference
 from carousel.engine.standin import lifted, stand_in, unchanging
 from carousel.engine.trace import checked
 from carousel.errors import InputError
@@ -102,7 +104,7 @@ def capture(
             except RuntimeError as error:  # the step's own, which PyTorch will raise too, or functionalize's
                 reason = str(error).partition("\n")[0]
                 raise UnsupportedStep(f"{type(cell).__name__}.step cannot be captured: {reason}") from error
-            found = [recorder.value(result) for result in results]
+        found = [recorder.value(result) for result in results]
     count = y_spec[0].num_leaves
     graph = Graph(
         ops=tuple(builder.ops),
@@ -118,6 +120,7 @@ def capture(
         outputs=tuple(found[:count]),
         new_state=tuple(found[count:]),
     )
+    _prove(type(cell).__name__, graph, step, values, list(weights.values()))
     return graph, y_spec[0]
 
 
@@ -129,6 +132,39 @@ class _NoMemory(TorchFunctionMode):
         if name in ("numpy", "data_ptr", "__array__", "__dlpack__"):
             raise UnsupportedStep(f"a step reads a tensor's memory ({name}, {_line()}); use PyTorch's operations")
         return func(*args, **(kwargs or {}))
+
+
+def _prove(name: str, graph: Graph, step: Any, values: list[Value], weights: list[Tensor]) -> None:
+    """Raise where the graph is not what the step does in PyTorch."""
+
+    def has_lead(value: Value) -> bool:
+        return graph.lead[value] != SHARED
+
+    made = batched.instructions(graph.ops, has_lead, graph.stopped)
+
+    def captured(given: list[Tensor]) -> list[Tensor]:
+        env = dict(graph.constants)
+        env.update((value, tensor[None] if has_lead(value) else tensor) for value, tensor in zip(values, given, strict=True))
+        batched.run(made, env)
+        return [env[value][0] if has_lead(value) else env[value] for value in (*graph.outputs, *graph.new_state)]
+
+    known = [*weights, *[None] * (len(values) - len(weights))]
+    noise = {*graph.step_noise, *graph.sequence_noise}
+    inputs = [
+        Drawn(value.name, value.shape, value.dtype, torch.device("cpu"), value in noise, weight)
+        for value, weight in zip(values, known, strict=True)
+    ]
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            found = difference(captured, lambda given: step(*given), inputs)
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            raise UnsupportedStep(f"{name}.step cannot be captured: {reason}") from error
+    if found is not None:
+        raise UnsupportedStep(
+            f"{name}.step: what the native backend captures does not give what PyTorch gives ({found} differs), as where it writes "
+            f"through an alias or reads numbers out of a tensor; use backend='eager' or other operations"
+        )
 
 
 class _Recorder(TorchDispatchMode):
@@ -179,18 +215,21 @@ class _Recorder(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in _NEW_FROM_LIKE or not any(id(tensor) in self._values for tensor in tensors):
             return self._computed(func, args, kwargs)
+        self._refuse_complex(func, tensors)
         convert = conversion(func)
         in_place = schema(func).is_mutable
         if convert is None and in_place and name.endswith("_"):
             convert = conversion(_functional(func))
         if convert is None:
+            if not in_place:
+                self._refuse_complex(func, _leaves(func(*args, **kwargs)))
             parts = decomposition_table[func] if func in decomposition_table and not in_place else func.decompose
             try:
                 with self:
                     out = parts(*args, **kwargs)
             except _NoKind:
                 out = NotImplemented
-            except InputError:
+            except UnsupportedStep:
                 raise
             except Exception as error:  # whoever is at fault: PyTorch runs it, or says what is wrong
                 raise self._refusal(func) from error
@@ -247,6 +286,12 @@ class _Recorder(TorchDispatchMode):
                 self._known[id(tensor)] = known
                 self._alive.append(tensor)
         return out
+
+    def _refuse_complex(self, func: Any, tensors: list[Any]) -> None:
+        if any(isinstance(tensor, Tensor) and tensor.is_complex() for tensor in tensors):
+            raise UnsupportedStep(
+                f"{self._name}.step: the native backend has no complex numbers ({func}, {_line()}); use backend='eager'"
+            )
 
     def _refusal(self, func: Any) -> _NoKind:
         return _NoKind(f"{self._name}.step: the native backend has no {func} ({_line()}); use backend='eager' or other operations")

@@ -8,6 +8,7 @@ asked for. A second derivative goes through the same operations run by PyTorch, 
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,7 +27,7 @@ from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
 from carousel.engine.program import Program, Stager, make_prelude, make_program
 from carousel.engine.rewrite import rewritten
-from carousel.torch_private import pytree
+from carousel.torch_private import is_wrapped, pytree
 
 _CACHE_SIZE = 256
 
@@ -91,15 +92,16 @@ def lower(cell: Cell, call: Call, lowering: Lowering) -> Lowered:
         (*call.step_noise, *call.sequence_noise),
         tuple([(name, leaf.shape, leaf.dtype) for name, leaf in call.cell_now.weights.items()]),
     )
-    try:
-        _cache.move_to_end(key)
-        found = _cache[key]
-    except KeyError:
+    found = _cache.get(key)
+    if found is None:
         with LOCK:
             found = _cache.get(key) or _captured_or_why_not(cell, call, lowering)
             _cache[key] = found
             while len(_cache) > _CACHE_SIZE:
                 _cache.popitem(last=False)
+    else:
+        with suppress(KeyError):  # another thread has dropped it
+            _cache.move_to_end(key)
     if isinstance(found, str):
         raise UnsupportedStep(found)
     return found
@@ -186,7 +188,7 @@ class _Scan(torch.autograd.Function):
         count, n_states = len(plan.arguments), len(plan.carries)
         kept = ctx.saved_tensors  # read once: activation checkpointing makes them anew, once
         tensors, saved = kept[: count + n_states], kept[count + n_states :]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or any(map(is_wrapped, cotangents)):  # many cotangents at once (is_grads_batched)
             return (None, None, None, *_differentiable_gradients(ctx, tensors, cotangents))
         n_outputs = ctx.counts[0]
         d_outputs, d_final, d_states = (

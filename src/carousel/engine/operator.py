@@ -25,7 +25,7 @@ from carousel.engine.lowering import Lowering
 from carousel.engine.packing import Packing, packing
 from carousel.engine.program import Program
 from carousel.errors import InputError
-from carousel.torch_private import DisableTorchFunction, no_modes, pytree, storage_id, with_forward_derivatives
+from carousel.torch_private import DisableTorchFunction, name_tuples, no_modes, pytree, storage_id, with_forward_derivatives
 
 _steps: dict[str, Lowered] = {}
 """The captured steps that traced calls have named."""
@@ -57,6 +57,8 @@ def run(cell: Cell, call: Call, lowering: Lowering) -> tuple[Any, Any, Any]:
     flat = scan(tensors, call.lengths, name, needs, call.steps, call.batch, call.return_states)
     n_outputs, n_states = len(graph.outputs), len(state)
     y = pytree.tree_unflatten(flat[:n_outputs], lowered.y_spec)
+    for tree in (call.inputs, call.state, call.context, y):
+        name_tuples(tree)
     final_state = rebuilt(call.state, flat[n_outputs : n_outputs + n_states])
     if not call.return_states:
         return y, final_state, None
@@ -134,11 +136,11 @@ def _rows(lengths: Tensor | None, steps: int, batch: int) -> Packing:
 
 
 def _own(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors, contiguous and each with memory of its own: what an operator gives shares none."""
+    """The tensors, contiguous and each at the beginning of memory of its own: what an operator gives shares none."""
     taken = {storage_id(tensor.untyped_storage()) for tensor in others}
     result = []
     for tensor in tensors:
-        if not tensor.is_contiguous() or storage_id(tensor.untyped_storage()) in taken:
+        if not tensor.is_contiguous() or tensor.storage_offset() or storage_id(tensor.untyped_storage()) in taken:
             tensor = tensor.clone(memory_format=torch.contiguous_format)
         taken.add(storage_id(tensor.untyped_storage()))
         result.append(tensor)

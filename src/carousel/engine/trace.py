@@ -17,6 +17,7 @@ from torch import Tensor, fx
 
 from carousel.cell import Cell, built
 from carousel.engine.lock import LOCK
+from carousel.engine.proof import Drawn, difference
 from carousel.engine.standin import lifted, stand_in, unchanging
 from carousel.errors import InputError
 from carousel.torch_private import (
@@ -103,6 +104,8 @@ def _traced(cell: Cell, arguments: tuple[Any, ...], key: Any, batch: int) -> Tra
         any_batch = traced.code == other.code
     if not any_batch:
         traced, _ = _trace(cell, arguments, symbolic=None)
+    if batch:
+        _prove(cell, arguments, traced, 2 if any_batch else batch)
     _cache[(key, None if any_batch else batch)] = traced
     while len(_cache) > _CACHE_SIZE:
         _cache.popitem(last=False)
@@ -129,16 +132,14 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
     def step(weights: dict[str, Tensor], x: Any, state: Any, context: Any, noise: Any) -> list[Tensor]:
         other = stand_in(cell, weights)
 
-        def one_sequence(x: Any, state: Any, context: Any, noise: Any) -> tuple[list[Tensor], list[Tensor]]:
-            extra = {"context": context if _has_leaves(context) else None, "noise": noise or None}
-            y, new_state = checked(cell, state, other(x, state, **extra))
+        def one_sequence(*arguments: Any) -> list[Tensor]:
+            y, new_state = _one_sequence(other, *arguments)
             y_leaves, spec = pytree.tree_flatten(y)
             y_spec.append(spec)
-            return y_leaves, pytree.tree_leaves(new_state)
+            return [*y_leaves, *pytree.tree_leaves(new_state)]
 
         with unchanging(other):
-            y, new_state = torch.vmap(one_sequence)(x, state, context, noise)
-        return [*y, *new_state]
+            return torch.vmap(one_sequence)(x, state, context, noise)
 
     def flat_step(*leaves: Tensor) -> list[Tensor]:
         return step(*pytree.tree_unflatten(leaves, spec))
@@ -166,6 +167,42 @@ def _trace(cell: Cell, arguments: tuple[Any, ...], symbolic: int | None) -> tupl
     return TracedStep(graph.forward, graph.code, y_spec[0], y_like), not sizes_found.replacements
 
 
+def _one_sequence(cell: Cell, x: Any, state: Any, context: Any, noise: Any) -> tuple[Any, Any]:
+    extra = {"context": context if _has_leaves(context) else None, "noise": noise or None}
+    return checked(cell, state, cell(x, state, **extra))
+
+
+def _prove(cell: Cell, arguments: tuple[Any, ...], traced: TracedStep, batch: int) -> None:
+    """Raise where the graph for so many sequences is not what the step does in PyTorch."""
+    weights = lifted(cell)
+    leaves, spec = pytree.tree_flatten(arguments)
+    n_noise = len(arguments[-1])
+
+    def captured(given: list[Tensor]) -> list[Tensor]:
+        rows = [torch.stack([tensor] * batch) for tensor in given[len(weights) :]]
+        return [leaf[0] for leaf in traced.graph(*given[: len(weights)], *rows)]
+
+    def step(given: list[Tensor]) -> list[Tensor]:
+        other = stand_in(cell, dict(zip(weights, given, strict=False)))
+        return pytree.tree_leaves(_one_sequence(other, *pytree.tree_unflatten(given[len(weights) :], spec)))
+
+    inputs = [Drawn(name, tensor.shape, tensor.dtype, tensor.device, weight=tensor) for name, tensor in weights.items()]
+    inputs += [
+        Drawn(f"argument {n}", leaf.shape[1:], leaf.dtype, leaf.device, is_noise=n >= len(leaves) - n_noise)
+        for n, leaf in enumerate(leaves)
+    ]
+    with temporarily_clear_interpreter_stack(), torch.inference_mode(False), torch.enable_grad():
+        try:
+            found = difference(captured, step, inputs)
+        except RuntimeError:  # PyTorch has no derivative of the step, and nobody will ask for one
+            return
+    if found is not None:
+        raise InputError(
+            f"{type(cell).__name__}.step does not give what its trace gives ({found} differs): it has a backward of its own "
+            f"(autograd.Function), reads numbers out of a tensor, or differs from call to call; write it in PyTorch's operations"
+        )
+
+
 def _why_untraceable(cell: Cell, message: str) -> str | None:
     """What a step does that no step may do, told from PyTorch's error; None where it is another error."""
     dropout = any(isinstance(module, DROPOUT) and module.training for module in cell.modules())
@@ -173,6 +210,8 @@ def _why_untraceable(cell: Cell, message: str) -> str | None:
         return "draws random numbers; declare them in noise_shapes() and read them from noise, or draw outside of scan"
     if "data-dependent control flow" in message or ".item()" in message:
         return "branches on the value of a tensor; use torch.where"
+    if "autograd.Function" in message:
+        return "has a backward of its own (autograd.Function), which would be lost; write it as soft + (hard - soft).detach()"
     if "storage" in message:
         return "reads a tensor's memory (numpy, tolist); use PyTorch's operations"
     reason = message.partition("\n")[0]
