@@ -125,12 +125,13 @@ def is_traced() -> bool:
 
 
 def name_tuples(tree: Any) -> None:
-    """Give the NamedTuples of a tree names under which `torch.export.save` can write them."""
+    """Give the NamedTuples of a tree names under which `torch.export.save` can write them, and `load` read them."""
     kind = type(tree)
     if not isinstance(tree, tuple):
         return
-    if hasattr(kind, "_fields") and kind not in pytree.SUPPORTED_SERIALIZED_TYPES:
+    if pytree.is_namedtuple_class(kind) and kind not in pytree.SUPPORTED_SERIALIZED_TYPES:
         pytree._register_namedtuple(kind, serialized_type_name=f"{kind.__module__}.{kind.__qualname__}")
+        torch.serialization.add_safe_globals([kind])
     for part in tree:
         name_tuples(part)
 
