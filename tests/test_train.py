@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -268,6 +269,21 @@ def test_folders_that_cannot_be_used_are_refused_and_left_alone(tmp_path: Path) 
     (tmp_path / "run" / "last" / "checkpoint.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"checkpoint\.safetensors: not a checkpoint of carousel"):
         run(tmp_path / "run", resume=True)
+
+
+def test_of_two_that_begin_at_once_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = carousel.train._Training._checkpoint
+
+    def meanwhile(self: Any) -> None:
+        monkeypatch.setattr(carousel.train._Training, "_checkpoint", real)
+        real(self)
+        shutil.copytree(self.folder, tmp_path / "run")  # as another process makes it
+
+    monkeypatch.setattr(carousel.train._Training, "_checkpoint", meanwhile)
+    with pytest.raises(InputError, match="run already exists; choose another folder, or resume"):
+        run(tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    run(tmp_path / "run", resume=True)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

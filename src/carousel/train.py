@@ -13,6 +13,7 @@ and made again on resume, so a run that was killed at any moment goes on to the 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import platform
@@ -242,6 +243,8 @@ class _Training:
             self.folder = self.folder.rename(folder)
         except BaseException as error:
             shutil.rmtree(self.folder, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was quicker
+                raise InputError(f"{folder} already exists; choose another folder, or resume the run in it") from None
             if isinstance(error, OSError):  # name the folder that was asked for, not the one beside it
                 raise OSError(error.errno, error.strerror, str(folder)) from None
             raise
