@@ -45,6 +45,7 @@ __all__ = [
     "dispatch_modes",
     "dynamo",
     "flatten",
+    "function_modes",
     "in_transform",
     "is_traced",
     "is_wrapped",
@@ -96,6 +97,9 @@ add_to_each = torch._foreach_add_
 flatten = torch._C._nn.flatten_dense_tensors
 unflatten = torch._C._nn.unflatten_dense_tensors
 no_modes = _disable_current_modes
+function_modes: Callable[[], int] = torch._C._len_torch_function_stack
+"""How many modes look at every function; a default device is one of them."""
+
 dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 """How many modes look at every operation."""
 

@@ -254,3 +254,24 @@ def test_one_capture_for_all_sizes_and_lengths(monkeypatch):
     cell.zoneout_h = 0.5
     carousel.scan(cell, torch.randn(4, 3, 2), backend="native")
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 0, 3]])
+@pytest.mark.parametrize("long", [False, True])
+def test_another_default_device_changes_nothing(lengths, long, monkeypatch):
+    if long:  # in parts of the time axis
+        monkeypatch.setattr(program, "PART_BYTES", 1)
+        monkeypatch.setattr(program, "LEAST_PART", 2)
+    cell, x = LSTM(2, 3).double(), x64(5, 3, 2)
+
+    def found():
+        lowered._cache.clear()
+        y, state, states = carousel.scan(cell, x, lengths=lengths, return_states=True, backend="native")
+        return [y, *state, *states, *torch.autograd.grad(y.square().sum() + state[0].sum(), list(cell.parameters()))]
+
+    expected = found()
+    with torch.device("meta"):
+        given = found()
+        y = carousel.Stepper(cell)(x[0, 0])
+    assert all(torch.equal(one, other) for one, other in zip(given, expected, strict=True))
+    torch.testing.assert_close(y, carousel.Stepper(cell)(x[0, 0]))

@@ -62,7 +62,8 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     refusal = refusal_of(call)
     if refusal is None:
         try:
-            return lowered.run(cell, call, LOWERING)
+            with LOWERING.placing():
+                return lowered.run(cell, call, LOWERING)
         except InputError:  # where the step is at fault, eager says so too
             if backend != "auto":
                 raise
@@ -137,6 +138,7 @@ def whole_step(cell: Cell, call: Call) -> WholeStep | None:
     if any(tensor.is_inference() for tensor in (*weights, *context)):  # when they change is not known
         return None
     try:
-        return LOWERING.step(call, lowered.lower(cell, call, LOWERING))
+        with LOWERING.placing():
+            return LOWERING.step(call, lowered.lower(cell, call, LOWERING))
     except InputError:
         return None

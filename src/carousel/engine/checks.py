@@ -116,7 +116,7 @@ def _checked_lengths(lengths: Tensor | Sequence[int] | None, steps: int, batch: 
     if lengths is None:
         return None
     try:
-        given = torch.as_tensor(lengths).cpu()
+        given = lengths.cpu() if isinstance(lengths, Tensor) else torch.as_tensor(lengths, device="cpu")
     except (TypeError, ValueError) as error:
         raise InputError(f"scan: expected lengths ({batch},) of integers, got {lengths!r}") from error
     if given.shape != (batch,) or given.dtype not in (torch.int64, torch.int32):

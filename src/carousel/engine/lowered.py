@@ -196,7 +196,8 @@ class _Scan(torch.autograd.Function):
             cotangents[n_outputs : n_outputs + n_states],
             cotangents[n_outputs + n_states :],
         )
-        gradients, d_initial = program.run_backward(tensors[:count], saved, d_outputs, d_final, d_states, ctx.rows)
+        with program.lowering.placing():
+            gradients, d_initial = program.run_backward(tensors[:count], saved, d_outputs, d_final, d_states, ctx.rows)
         return (None, None, None, *gradients, *d_initial)
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor
 
 from carousel.cell import Cell
 from carousel.engine.call import Call
 from carousel.engine.ir import Loop
 from carousel.engine.packing import Packing
+from carousel.torch_private import function_modes
 
 if TYPE_CHECKING:
     from carousel.engine.lowered import Lowered
@@ -47,6 +50,10 @@ class Lowering(ABC):
     def refuses(self, tensors: Iterable[Tensor]) -> str | None:
         """Why it cannot take these tensors, whatever the step does; None where it can."""
         return None
+
+    def placing(self) -> AbstractContextManager[Any]:
+        """Where tensors are made on its device, whatever the default device is."""
+        return torch.device(self.device) if function_modes() else nullcontext()
 
     @abstractmethod
     def compile(self, loop: Loop) -> LoopRunner:
