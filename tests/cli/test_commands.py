@@ -308,6 +308,12 @@ def test_a_typo_in_a_needed_option_is_named(tides: Path, capsys: Capture) -> Non
     assert told == "carousel: carousel train forecast: no option --targt; did you mean --target?\n"
 
 
+@pytest.mark.parametrize("option", ["--target", "--config", "--hidden", "--out"])
+def test_an_option_without_its_value_is_named(option: str, tides: Path, capsys: Capture) -> None:
+    told = refused(["train", "forecast", tides, option], capsys)
+    assert told == f"carousel: carousel train forecast: {option} expects a value; see carousel train forecast --help\n"
+
+
 def test_train_finds_the_job_by_the_file(tides: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "tide.csv: no such file" in refused(["train", "tide.csv", "--target", "Level"], capsys)
     assert "did you mean the job 'forecast'?" in refused(["train", "forcast", tides, "--target", "Level"][:2], capsys)

@@ -73,6 +73,8 @@ def _usage_line(error: CycloptsError, words: list[str]) -> str:
     argument = error.argument
     if isinstance(error, MissingArgumentError) and argument is not None and not argument.tokens:
         name = argument.name if argument.index is None else argument.name.lstrip("-").upper()
+        if name in words:
+            return f"{command}: {name} expects a value; see {command} --help"
         near = get_close_matches(name, [word for word in words if word.startswith("--")], 1, 0.8)
         if near:
             return f"{command}: no option {near[0]}; did you mean {name}?"
