@@ -47,7 +47,7 @@ from carousel.torch_private import pytree
 
 
 class Reset(Cell):
-    """A cell that starts anew where it is told to: it reads the pair (x, reset), reset a bool ().
+    """A cell that starts over on request: it reads the pair (x, reset), reset a bool ().
 
     Where reset is True the state before the step is replaced by the cell's initial state.
     """
@@ -473,7 +473,7 @@ class MGU(Recurrent):
 def _take_torch_names(cell: Any, state_dict: dict[str, Any], key: str, own: str, missing: list[str], errors: list[str]) -> None:
     """Turn the entries of one cell under torch.nn's names into entries under its own.
 
-    A missing or wrongly shaped entry is told under torch.nn's name, and leaves the parameter that
+    A missing or wrongly shaped entry is reported under torch.nn's name, and leaves the parameter that
     needs it as it is.
 
     Args:

@@ -1,4 +1,4 @@
-"""Task: what a learner is to do, told without knowing any model."""
+"""Task: what a learner is to do, independent of any model."""
 
 from __future__ import annotations
 

@@ -54,15 +54,15 @@ CHECKPOINT_EVERY = 30.0
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out of a training.
+    """The result of training.
 
     Attributes:
-        cell:       the cell or network that was given, with its best weights, in evaluation mode.
-        best:       the validation figures of these weights, by name.
+        cell:       the given cell or network, with its best weights, in evaluation mode.
+        best:       the validation scores of these weights, by name.
         history:    rows of metrics: step (updates), sequences, seconds, split, name, value. "loss" is the
                     task's loss averaged over the steps that count.
-        sequences:  training sequences seen in all.
-        seconds:    time spent in all, resumed parts included.
+        sequences:  total number of training sequences.
+        seconds:    total time, including resumed parts.
         stopped:    "budget" or "patience".
     """
 
@@ -76,7 +76,7 @@ class Fit:
 
 @dataclass
 class _Progress:
-    """Where a training stands, apart from weights, optimiser and generator: plain values, kept in the checkpoint."""
+    """Progress of training, apart from weights, optimizer and generator: plain values, kept in the checkpoint."""
 
     step: int = 0
     sequences: int = 0
@@ -119,31 +119,31 @@ def fit(
         network:         a `Network`, or a cell, which stands for `Sequence(cell)`; it is changed in place.
         task:            where the batches, the loss and the score come from.
         learner:         the learning rule; None for BPTT() over the whole sequence.
-        optimizer:       a name in `carousel.learn.OPTIMIZERS`, or parameters -> optimiser.
-        rate:            the learning rate of an optimiser given by name.
-        decay:           let the optimiser's rate fall evenly, to nothing at the end of the budget.
-        batch_size:      B, sequences of an update.
-        sequences:       the budget: training sequences in all.
-        evaluate_every:  sequences between two evaluations.
-        patience:        evaluations without a better `monitor` after which training stops; None: never.
-        monitor:         the validation figure that decides what is best, lower being better: "loss" or a
-                         name that task.score gives.
+        optimizer:       a name in `carousel.learn.OPTIMIZERS`, or parameters -> optimizer.
+        rate:            the learning rate, for an optimizer given by name.
+        decay:           decay the learning rate linearly to zero over the budget.
+        batch_size:      B, sequences per update.
+        sequences:       the budget, the total number of training sequences.
+        evaluate_every:  training sequences between two evaluations.
+        patience:        early-stopping patience, evaluations without a better `monitor`; None for no early stopping.
+        monitor:         the validation score that selects the best weights, lower is better: "loss" or a
+                         name from task.score.
         seed:            of the generator that batches and noise are drawn from.
         device:          "cpu", "cuda" or "cuda:N".
         out:             the run folder; None to keep nothing on disk.
-        resume:          go on from the checkpoint in `out`, with the same arguments.
-        settings:        plain values of the caller's, kept in config.toml.
+        resume:          continue from the checkpoint in `out`, with the same arguments.
+        settings:        plain values of the caller, kept in config.toml.
         files:           path -> `carousel.files.digest` of what the task was made from, kept there too: a run does not resume on
                          other data. A setting that names one of these paths may name another of the same content.
-        progress:        tell on the standard error how it goes; a text stands before what is told, where several train.
-        notes:           lines to be told first, once nothing is refused any more.
+        progress:        report progress on standard error; a string is a prefix, for several networks.
+        notes:           lines to print first, once all arguments have been accepted.
 
     Raises:
-        InputError: a folder that is there already or cannot be resumed, an option that cannot be used, a damaged file
+        InputError: a folder that already exists or cannot be resumed, an option that cannot be used, a damaged file
             in the folder, another process that trains there.
         Diverged: a loss or gradient that is not finite; says at which update, time step and sequence.
-        OSError: the run folder cannot be written; the last checkpoint stays whole.
-        KeyboardInterrupt: the message says how far it came; with `out`, resume=True goes on.
+        OSError: the run folder cannot be written; the last checkpoint stays intact.
+        KeyboardInterrupt: the message says how far training came; with `out`, resume=True continues.
     """
     for name, count in (("batch_size", batch_size), ("sequences", sequences), ("evaluate_every", evaluate_every)):
         if count < 1:
@@ -415,7 +415,7 @@ def _figures(network: Network, task: Task, batch: Batch) -> dict[str, float]:
 
 
 class _Teller:
-    """Says on the standard error how a training goes: a bar on a terminal, else a line an evaluation."""
+    """Reports progress on standard error: a bar on a terminal, or else a line per evaluation."""
 
     def __init__(self, name: bool | str, budget: int, done: int) -> None:
         from rich.console import Console
