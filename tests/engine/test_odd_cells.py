@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from carousel.cell import Cell
+from carousel.loop import scan
 from comparison import EXECUTORS, agree, everything, loops_by, memory_of_nan
 
 N = 5
@@ -211,3 +212,28 @@ def test_odd_cells_in_float32_with_one_sequence(odd):
     cell = odd().float()
     x = torch.randn(3, 1, N, generator=torch.Generator().manual_seed(1))
     agree(everything(cell, "native", x), everything(cell, "eager", x), torch.float32)
+
+
+class RowsTimesTransposed(Cell):
+    """h (3, 4) -> tanh(h U^T + x): a product of rows with the transpose of a weight, which is made once a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.U = nn.Parameter(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)) / 2)
+
+    def initial_state(self) -> Tensor:
+        return self.U.new_zeros(3, 4)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.tanh(state @ self.U.t() + x)
+        return h.sum(0), h
+
+
+def test_rows_times_a_transposed_weight() -> None:
+    cell = RowsTimesTransposed().double()
+    x = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.double).transpose(0, 1)  # not contiguous
+    found = []
+    for backend in ("native", "eager"):
+        outputs, state = scan(cell, x, backend=backend)
+        found.append((outputs, state, torch.autograd.grad(outputs.square().sum(), cell.U)))
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from carousel.engine.ir import DTYPES, SHARED, Graph, Input, Op, Value
+from carousel.engine.ir import DTYPES, SHARED, STEP, Graph, Input, Op, Value
 from carousel.engine.kinds import KINDS
 
 
@@ -34,14 +34,15 @@ class Builder:
 
     @classmethod
     def resumed(cls, graph: Graph) -> Builder:
-        """A builder that goes on where a graph ends."""
+        """A builder that goes on where a graph ends. How the prelude made its values is not known: only they are at hand."""
         builder = cls()
         builder.ops, builder.constants = list(graph.ops), dict(graph.constants)
         builder.lead, builder.stopped = dict(graph.lead), set(graph.stopped)
-        builder._producer = {op.output: op for op in graph.ops}
+        of_steps = [op for op in graph.ops if graph.lead[op.output] == STEP]
+        builder._producer = {op.output: op for op in of_steps}
         builder._known = {
             _identity(op.kind, op.inputs, op.attributes, op.output.shape, op.output.dtype): op.output
-            for op in graph.ops
+            for op in of_steps
             if op.output not in graph.stopped
         }
         return builder

@@ -33,7 +33,7 @@ def run(cell: Cell, call: Call) -> tuple[Any, Any, Any]:
     x, step_noise = pytree.tree_unflatten(one, step_spec)
     traced = trace_batched(cell, call.cell_now.key, x, call.state, context, {**step_noise, **call.sequence_noise})
     weights = list(call.cell_now.weights.values())
-    context_leaves = pytree.tree_leaves(context)
+    context_leaves = [leaf.contiguous() for leaf in pytree.tree_leaves(context)]
     sequence_noise = list(call.sequence_noise.values())
     n_inputs = len(pytree.tree_leaves(call.inputs))
 
@@ -41,7 +41,9 @@ def run(cell: Cell, call: Call) -> tuple[Any, Any, Any]:
     outputs: list[list[Tensor]] = []
     states: list[list[Tensor]] = []
     for t in range(call.steps):
-        now = [leaf[t] for leaf in over_time]
+        # The step was traced on contiguous tensors, and may look at them by views.
+        now = [leaf[t].contiguous() for leaf in over_time]
+        state = [leaf.contiguous() for leaf in state]
         result = traced.graph(*weights, *now[:n_inputs], *state, *context_leaves, *now[n_inputs:], *sequence_noise)
         y, new_state = result[: len(traced.y_like)], result[len(traced.y_like) :]
         if active is not None:
