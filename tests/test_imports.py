@@ -14,7 +14,7 @@ SOURCE = Path(carousel.__file__).parent
 # What each place may import besides itself and ANYWHERE; docs/architecture.md draws the same.
 ANYWHERE = {"errors", "files", "names", "plain", "printable", "provenance", "torch_private"}
 CELLS = {"cell", "cells", "engine"}
-LEARNING = {"batch", "task", *CELLS, "loop", "network", "nn", "learn", "checkpoint", "train"}
+LEARNING = {"batch", "task", "forest", *CELLS, "loop", "network", "nn", "learn", "checkpoint", "train"}
 WORK = {*LEARNING, "tasks", "data", "models", "jobs"}
 MAY_IMPORT = {
     "errors": set(),
@@ -30,13 +30,14 @@ MAY_IMPORT = {
     "cells": {"cell"},
     "engine": {"cell"},
     "loop": {"cell", "engine"},
-    "network": {"batch", *CELLS, "loop"},
+    "forest": CELLS,
+    "network": {"batch", "forest", *CELLS, "loop"},
     "nn": {*CELLS, "loop"},
     "learn": {"batch", "task", *CELLS, "loop", "network", "nn"},
     "checkpoint": {"cell"},
     "train": LEARNING - {"train"},
     "tasks": {"batch", "task"},
-    "data": {"batch", "task"},
+    "data": {"batch", "task", "forest"},
     "models": {"cell", "cells"},
     "jobs": WORK - {"jobs"},
     "export": WORK,

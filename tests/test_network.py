@@ -85,9 +85,11 @@ def test_a_cell_is_a_sequence_of_it() -> None:
 def test_a_rule_for_cells_says_so(rule: Any) -> None:
     batch = Means().sample(2, torch.Generator())
     optimizer = torch.optim.SGD(Moments().parameters(), 0.1)
-    with pytest.raises(InputError, match=f"{type(rule).__name__}: expected a carousel.Cell, got Moments; train other networks"):
+    with pytest.raises(
+        InputError, match=f"{type(rule).__name__}: expected a carousel.Cell over sequences, got Moments; train other networks"
+    ):
         rule.train_on(Moments(), batch, squares, optimizer)
-    with pytest.raises(InputError, match=r"WeightGuessing: expected a carousel\.Cell, got Moments"):
+    with pytest.raises(InputError, match=r"WeightGuessing: expected a carousel\.Cell over sequences, got Moments"):
         WeightGuessing(-1, 1).guess(Moments(), batch, lambda y, b: y, trials=1, generator=torch.Generator())
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what the names below are, for type checkers and editors
     from carousel import cells, data, engine, export, jobs, learn, models, network, nn, recipes, report, train
     from carousel.batch import Batch, pad_context
-    from carousel.cell import Cell, Stack, State
+    from carousel.cell import Cell, Stack, State, TreeCell
     from carousel.errors import InputError
+    from carousel.forest import Forest, fold
     from carousel.loop import Stepper, explain, scan
-    from carousel.network import Network, Sequence
+    from carousel.network import Network, Recursive, Sequence
     from carousel.train import fit
 
 __version__ = "0.1.0"
@@ -22,14 +23,18 @@ __version__ = "0.1.0"
 _HOME = {
     "Batch": "batch",
     "Cell": "cell",
+    "Forest": "forest",
     "InputError": "errors",
     "Stack": "cell",
     "State": "cell",
+    "TreeCell": "cell",
     "Stepper": "loop",
     "Network": "network",
+    "Recursive": "network",
     "Sequence": "network",
     "explain": "loop",
     "fit": "train",
+    "fold": "forest",
     "pad_context": "batch",
     "scan": "loop",
 }
@@ -37,18 +42,22 @@ _HOME = {
 __all__ = [
     "Batch",
     "Cell",
+    "Forest",
     "InputError",
     "Network",
+    "Recursive",
     "Sequence",
     "Stack",
     "State",
     "Stepper",
+    "TreeCell",
     "cells",
     "data",
     "engine",
     "explain",
     "export",
     "fit",
+    "fold",
     "jobs",
     "learn",
     "models",

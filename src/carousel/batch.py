@@ -15,7 +15,8 @@ from carousel.torch_private import pytree
 
 @dataclass(frozen=True)
 class Batch:
-    """B sequences side by side, time first.
+    """B sequences side by side, time first; or a forest of B trees, whose inputs are a `Forest`, targets and mask (n, ...) of its
+    nodes, and lengths the trees' numbers of nodes.
 
     Attributes:
         inputs:   a tensor (T, B, ...) or a NamedTuple of such tensors.
@@ -33,8 +34,8 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """B, the number of sequences."""
-        return self.mask.shape[1]
+        """B, the number of sequences, or of trees."""
+        return len(self.lengths)
 
     @property
     def steps(self) -> int:

@@ -80,6 +80,43 @@ class Cell(nn.Module):
         return self.step(x, state, **extra)
 
 
+class TreeCell(Cell):
+    """Base class of the cells over trees: one node of one tree. `carousel.fold` runs it over forests.
+
+    Attributes:
+        input_size:   length of the vector x; None where x is something else.
+        output_size:  length of the vector y; None where y is something else.
+        arity:        K, the most children of a node; None for any number.
+    """
+
+    arity: int | None = None
+
+    def leaf(self, x: Any) -> State:
+        """The state of a leaf."""
+        raise NotImplementedError(f"{type(self).__name__} must define leaf(x)")
+
+    def merge(self, x: Any, children: State) -> State:
+        """The state of a node with children.
+
+        Args:
+            x:         what the node reads.
+            children:  their states, each tensor with an axis more, (K, ...). Where a node has fewer than K children the rest
+                       are zero. With `arity` None, K is 1, 2, 4, 8 and so on, whichever holds the most children of the forest.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define merge(x, children)")
+
+    def output(self, state: State) -> Any:
+        """y of a node; the first tensor of its state, unless a cell says otherwise."""
+        return pytree.tree_leaves(state)[0]
+
+    def step(self, x: Any, state: State) -> tuple[Any, State]:
+        """A node as the engine captures it: `state` are the children's, and nothing is given out beside the node's own."""
+        return (), self.merge(x, state)
+
+    def initial_state(self) -> State:
+        raise InputError(f"{type(self).__name__} is a cell over trees; run it with carousel.fold")
+
+
 def initial_state_of(cell: Cell, parameters: Mapping[str, Tensor]) -> State:
     """The cell's initial state with these parameters in the place of its own."""
     return functional_call(_InitialState(cell), {f"cell.{name}": value for name, value in parameters.items()}, ())

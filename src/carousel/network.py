@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from carousel.batch import Batch
-from carousel.cell import Cell, NoiseShapes, State
+from carousel.cell import Cell, NoiseShapes, State, TreeCell
 from carousel.errors import InputError
+from carousel.forest import Forest, fold
 from carousel.loop import native_refusal, scan
 from carousel.torch_private import pytree
 
@@ -28,14 +29,15 @@ def objective(outputs: Any, batch: Batch, loss: StepLoss) -> Tensor:
     """The sum of the loss over the steps that count, averaged over the B sequences.
 
     Args:
-        outputs:  tree of (T, B, ...), as `scan` gives them.
-        batch:    targets (T, B, ...) and mask (T, B).
+        outputs:  tree of (T, B, ...), as `scan` gives them, or of (n, ...), as `fold` does.
+        batch:    targets (T, B, ...) or (n, ...), and mask (T, B) or (n,).
         loss:     (y, target) of one step of one sequence -> scalar tensor.
     """
     targets = _counted(batch.targets, batch.mask)
-    flat_outputs, flat_targets = pytree.tree_map(lambda leaf: leaf.flatten(0, 1), (outputs, targets))
-    each = torch.vmap(loss)(flat_outputs, flat_targets).reshape(batch.mask.shape)  # (T, B)
-    return torch.where(batch.mask, each, 0.0).sum(0).mean()
+    flat_outputs, flat_targets = pytree.tree_map(lambda leaf: leaf.flatten(0, batch.mask.dim() - 1), (outputs, targets))
+    each = torch.vmap(loss)(flat_outputs, flat_targets).reshape(batch.mask.shape)  # (T, B), or (n,) for the nodes of B trees
+    counted = torch.where(batch.mask, each, 0.0)
+    return counted.sum(0).mean() if counted.dim() == 2 else counted.sum() / batch.size
 
 
 class Network(nn.Module):
@@ -112,6 +114,42 @@ class Sequence(Network):
             return str(error)
 
 
+class Recursive(Network):
+    """A cell over trees: `fold` of the forest that is a batch's inputs, and a readout of every node.
+
+    Args:
+        cell:       one node.
+        readout:    a module from the cell's outputs (n, ...) to y, such as ``nn.Linear(hidden, classes)``.
+        embedding:  a module from the forest's inputs (n, ...) to what the cell reads, such as ``nn.Embedding(words, size)``.
+        dropout:    share of the entries of what the cell reads, and of what the readout reads, that are dropped in training.
+
+    Raises:
+        InputError: dropout outside [0, 1).
+    """
+
+    def __init__(
+        self, cell: TreeCell, *, readout: nn.Module | None = None, embedding: nn.Module | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise InputError(f"Recursive: expected dropout in [0, 1), got {dropout}")
+        self.cell, self.readout, self.embedding, self.dropout = cell, readout, embedding, dropout
+
+    def forward(self, batch: Batch, state: State = None, *, generator: torch.Generator | None = None) -> tuple[Any, State]:
+        forest: Forest = batch.inputs
+        x = forest.inputs if self.embedding is None else self.embedding(forest.inputs)
+        outputs, _ = fold(self.cell, forest, self._dropped(x, generator))
+        if self.readout is not None:
+            outputs = self.readout(self._dropped(outputs, generator))
+        return outputs, None
+
+    def _dropped(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        if not self.dropout or not self.training:
+            return x
+        drawn = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=None if generator is None else generator.device)
+        return torch.where(drawn.to(x.device) < self.dropout, 0.0, x / (1 - self.dropout))
+
+
 class CellWithLoss(Cell):
     """A cell and the loss of its step as one cell.
 
@@ -136,13 +174,15 @@ class CellWithLoss(Cell):
 
 
 def as_network(model: Network | Cell) -> Network:
-    """The network that a model is: a cell as a `Sequence` of it.
+    """The network that a model is: a cell as a `Sequence` of it, a cell over trees as a `Recursive`.
 
     Raises:
         InputError: neither a network nor a cell.
     """
     if isinstance(model, Network):
         return model
+    if isinstance(model, TreeCell):
+        return Recursive(model)
     if isinstance(model, Cell):
         return Sequence(model)
     raise InputError(f"expected a carousel.Network or carousel.Cell, got {type(model).__name__}")
@@ -156,9 +196,9 @@ def cell_of(model: Network | Cell, rule: str) -> Cell:
     """
     if isinstance(model, Sequence):
         return model.cell
-    if isinstance(model, Cell):
+    if isinstance(model, Cell) and not isinstance(model, TreeCell):
         return model
-    raise InputError(f"{rule}: expected a carousel.Cell, got {type(model).__name__}; train other networks with BPTT")
+    raise InputError(f"{rule}: expected a carousel.Cell over sequences, got {type(model).__name__}; train other networks with BPTT")
 
 
 def why_unfused(loss: StepLoss) -> str | None:

@@ -11,6 +11,9 @@ from carousel.cells.lstm1997 import LSTM1997, LSTM1997State
 from carousel.cells.mean import Mean
 from carousel.cells.mgu import MGU
 from carousel.cells.ntm import NTM, NTMState
+from carousel.cells.recursive import RNTN, RecursiveNet
+from carousel.cells.tree_gru import TreeGRU
+from carousel.cells.tree_lstm import ChildSumTreeLSTM, NaryTreeLSTM
 from carousel.cells.window import Window
 
 __all__ = [
@@ -19,6 +22,8 @@ __all__ = [
     "LSTM1997",
     "MGU",
     "NTM",
+    "RNTN",
+    "ChildSumTreeLSTM",
     "Dropout",
     "Elman",
     "Embedding",
@@ -28,5 +33,8 @@ __all__ = [
     "LearnedStart",
     "Mean",
     "NTMState",
+    "NaryTreeLSTM",
+    "RecursiveNet",
+    "TreeGRU",
     "Window",
 ]

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from carousel.cell import Cell, State
+from carousel.cell import Cell, State, TreeCell
 from carousel.engine import eager, lowered
-from carousel.engine.call import Call, being_compiled
+from carousel.engine.call import Call, being_compiled, leaves, mapped, rebuilt
 from carousel.engine.capture import UnsupportedStep
-from carousel.engine.checks import checked_call
+from carousel.engine.checks import checked_call, look_at
+from carousel.engine.levels import Levels
+from carousel.engine.levels import run as run_levels
 from carousel.engine.lowering import Lowering, WholeStep
 from carousel.engine.native import Native
 from carousel.errors import InputError
@@ -119,6 +121,34 @@ def refusal_of_step(cell: Cell, call: Call) -> str | None:
         except UnsupportedStep as unsupported:
             found = str(unsupported)
     return found
+
+
+def fold(cell: TreeCell, inputs: Any, leaf_states: Any, levels: Levels, backend: str) -> Any:
+    """The states (inner, ...) of the nodes that have children, as `carousel.fold` makes them; None where PyTorch is to make them.
+
+    Args:
+        inputs:       tree of (inner, ...), what these nodes read.
+        leaf_states:  tree of (leaves, ...), those of the other nodes.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise InputError(f"fold: unknown backend {backend!r}, expected one of: auto, {', '.join(BACKENDS)}")
+    if backend == "eager":
+        return None
+    given, cell_now = look_at("fold", cell)
+    inner, K = levels.children.shape
+    children = mapped(lambda leaf: leaf.new_empty(()).expand(inner, K, *leaf.shape[1:]), leaf_states)
+    x = mapped(lambda leaf: leaf[None], inputs)
+    call = Call(cell_now, 1, inner, x, children, None, {}, {}, None, False)
+    refusal = refusal_of(call)
+    if refusal is None:
+        try:
+            return rebuilt(leaf_states, run_levels(given, call, levels, leaves(leaf_states), LOWERING))
+        except UnsupportedStep:
+            if backend != "auto":
+                raise
+    elif backend != "auto":
+        raise InputError(f"fold: backend {backend!r} does not apply: {refusal}; use backend='eager' or 'auto'")
+    return None
 
 
 def interception() -> str | None:

@@ -139,8 +139,8 @@ def _backward(
     """The adjoint's stages, and the forward values that they need."""
     b = Builder.resumed(graph)
     outputs = tuple(_cotangent(b, f"d_y{n}", value) for n, value in enumerate(graph.outputs))
-    after = tuple(_cotangent(b, f"d_state{n}", value) for n, value in enumerate(graph.state))
-    given_out = tuple(_cotangent(b, f"d_states{n}", value) if return_states else None for n, value in enumerate(graph.state))
+    after = tuple(_cotangent(b, f"d_state{n}", value) for n, value in enumerate(graph.new_state))
+    given_out = tuple(_cotangent(b, f"d_states{n}", value) if return_states else None for n, value in enumerate(graph.new_state))
     seeds: dict[Value, Value] = {}
     cotangents = zip((*graph.outputs, *graph.new_state, *graph.new_state), (*outputs, *after, *given_out), strict=True)
     for value, cotangent in cotangents:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from carousel.cell import Cell, built
+from carousel.cell import Cell, TreeCell, built
 from carousel.engine.lock import LOCK
 from carousel.engine.proof import Drawn, difference
 from carousel.engine.standin import lifted, stand_in, unchanging
@@ -229,19 +229,19 @@ def _has_leaves(tree: Any) -> bool:
 
 
 def checked(cell: Cell, state: Any, result: Any) -> tuple[Any, Any]:
-    """(y, next state), after a look at whether the next state is like the one before."""
-    name = type(cell).__name__
+    """(y, next state), after a look at whether the next state is like the one before, or like each of the children's."""
+    name, method, own = type(cell).__name__, *(("merge", 1) if isinstance(cell, TreeCell) else ("step", 0))
     if not (isinstance(result, tuple) and len(result) == 2):
         raise InputError(f"{name}.step must return (y, state), got {type(result).__name__}")
     if pytree.tree_structure(state) != pytree.tree_structure(result[1]):
         raise InputError(
-            f"{name}.step must return a state built like the one it got: expected {built(state)}, got {built(result[1])}"
+            f"{name}.{method} must return a state built like the one it got: expected {built(state)}, got {built(result[1])}"
         )
     for (path, old), new in zip(pytree.tree_leaves_with_path(state), pytree.tree_leaves(result[1]), strict=True):
-        if old.shape != new.shape or old.dtype != new.dtype:
+        if old.shape[own:] != new.shape or old.dtype != new.dtype:
             raise InputError(
-                f"{name}.step must return a state like the one it got: expected state{pytree.keystr(path)} "
-                f"{tuple(old.shape)} {old.dtype}, got {tuple(new.shape)} {new.dtype}"
+                f"{name}.{method} must return a state like the one it got: expected state{pytree.keystr(path)} "
+                f"{tuple(old.shape[own:])} {old.dtype}, got {tuple(new.shape)} {new.dtype}"
             )
     return result
 
