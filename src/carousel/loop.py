@@ -213,7 +213,8 @@ class Stepper:
 
     Where the native backend applies, a step is one call of machine code, with the weights kept as
     that reads them. Weights and context changed by PyTorch in place, or replaced, are seen at the next
-    step; what is written past PyTorch's notice (through `.data` or NumPy) is not.
+    step. So is what is written past PyTorch's notice (through `.data` or NumPy); where that is a part only of a
+    tensor of more than 64 KiB, it is seen once all the tensor has been looked at, 64 KiB a step.
 
     Args:
         cell:     the step to make.

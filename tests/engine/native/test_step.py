@@ -100,6 +100,89 @@ class Scaled(Cell):
         return y, state + y
 
 
+def by_data(cell):
+    cell.W.data.mul_(-1)
+
+
+def by_numpy(cell):
+    cell.U.detach().numpy()[0, 0] += 1
+
+
+def by_alias(cell):
+    cell.b.detach().view(-1).data.copy_(torch.ones(cell.b.numel()))
+
+
+def by_vector(cell):
+    vector = nn.utils.parameters_to_vector(cell.parameters())
+    nn.utils.vector_to_parameters(vector * 2, cell.parameters())
+
+
+def by_many(cell):
+    for parameter in cell.parameters():
+        parameter.data = parameter.data * 0.5
+        parameter.data.sub_(0.1)
+
+
+@pytest.mark.parametrize("write", [by_data, by_numpy, by_alias, by_vector, by_many])
+@pytest.mark.parametrize(
+    "make", [lambda: GRU(3, 5), lambda: LSTM(3, 4, layer_norm=True), lambda: carousel.Stack(GRU(3, 4), GRU(4, 5))]
+)
+def test_what_is_written_past_pytorchs_notice_is_seen(make, write):
+    cell = make()
+    target = cell.cells[0] if isinstance(cell, carousel.Stack) else cell
+    stepper, x, (_, state) = carousel.Stepper(cell), torch.ones(3), carousel.scan(cell, torch.randn(3, 1, 3))
+    state = pytree.tree_map(lambda leaf: leaf[0].detach(), state)
+    before = stepper.step(x, state)[0]
+    native = stepper._native
+    assert stepper.step(x, state)[0].equal(before)
+    assert stepper._native is native
+    write(target)
+    after = stepper.step(x, state)[0]
+    torch.testing.assert_close(after, cell.step(x, state)[0].detach())
+    assert not torch.allclose(after, before)
+    assert is_native(stepper)
+
+
+def test_context_written_past_pytorchs_notice_is_seen():
+    class Added(carousel.Cell):
+        input_size = output_size = 2
+
+        def initial_state(self):
+            return torch.zeros(2)
+
+        def step(self, x, h, *, context):
+            return x + context, h
+
+    context = torch.ones(2)
+    stepper = carousel.Stepper(Added(), context=context)
+    assert stepper(torch.zeros(2)).tolist() == [1, 1]
+    context.numpy()[:] = 5
+    assert stepper(torch.zeros(2)).tolist() == [5, 5]
+
+
+def test_a_part_of_a_large_tensor_is_seen_in_time():
+    cell = GRU(3, 100)  # U is of 117 KiB
+    stepper, x, state = carousel.Stepper(cell), torch.ones(3), torch.linspace(-1, 1, 100)
+    stepper.step(x, state)
+    cell.U.detach().numpy()[-1] += 1
+    for _ in range(2):
+        y = stepper.step(x, state)[0]
+    torch.testing.assert_close(y, cell.step(x, state)[0].detach())
+    cell.U.detach().numpy()[:] += 1
+    torch.testing.assert_close(stepper.step(x, state)[0], cell.step(x, state)[0].detach())
+
+
+def test_a_spread_out_tensor_is_looked_at_too():
+    cell = GRU(3, 4)
+    cell.W = nn.Parameter(torch.randn(3, 12).t())
+    stepper, x, state = carousel.Stepper(cell), torch.ones(3), torch.ones(4)
+    before = stepper.step(x, state)[0]
+    cell.W.data.mul_(3)
+    after = stepper.step(x, state)[0]
+    torch.testing.assert_close(after, cell.step(x, state)[0].detach())
+    assert not torch.allclose(after, before)
+
+
 def test_attributes_modes_and_methods_changed_between_steps_are_seen(monkeypatch):
     cell, x = Scaled(), torch.tensor([1.0, 3.0])
     stepper = carousel.Stepper(cell)

@@ -7,7 +7,9 @@ and calls the routine: there is no Python per operation.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,6 +25,22 @@ from carousel.engine.packing import packing
 from carousel.torch_private import pytree, storage_id, storage_users, version
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+
+
+_memcmp = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(("memcmp", ctypes.CDLL(None)))
+
+LOOK = 64 * 2**10
+"""Bytes of a tensor that are compared at a step with what they were: all of most, and of a larger one a part after the other."""
+
+
+def _looks(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Sequence[int], ...]]:
+    """For one step after another (addresses of tensors, of their copies, bytes to compare there)."""
+    parts = []
+    for tensor, copy in pairs:
+        size, ours, theirs = tensor.numel() * tensor.element_size(), tensor.data_ptr(), copy.data_ptr()
+        parts.append([(ours + start, theirs + start, min(LOOK, size - start)) for start in range(0, max(size, 1), LOOK)])
+    most = max(map(len, parts), default=0)
+    return [tuple(zip(*(own[n % len(own)] for own in parts), strict=True)) for n in range(most)] or [((), (), ())]
 
 
 class _Memory:
@@ -67,7 +85,11 @@ class NativeStep:
         _, state, context, _, _ = call.leaves
         self._cell_then = call.cell_now
         self._tensors = [*call.cell_now.weights.values(), *context]
-        self._versions, self._addresses = list(map(version, self._tensors)), list(map(Tensor.data_ptr, self._tensors))
+        self._large = [tensor for tensor in self._tensors if tensor.numel() * tensor.element_size() > LOOK]
+        self._versions, self._addresses = list(map(version, self._large)), list(map(Tensor.data_ptr, self._tensors))
+        self._copies = [tensor.detach().clone(memory_format=torch.contiguous_format) for tensor in self._tensors]
+        self._spread = [pair for pair in zip(self._tensors, self._copies, strict=True) if not pair[0].is_contiguous()]
+        self._looks = cycle(_looks([pair for pair in zip(self._tensors, self._copies, strict=True) if pair[0].is_contiguous()]))
         self._x, self._state = _Tree.like(call.inputs, 2), _Tree.like(call.state, 1)
         self._y = _Tree(lowered.y_spec, [(value.shape, value.dtype) for value in lowered.graph.outputs])
         self._count = len(state)
@@ -87,8 +109,10 @@ class NativeStep:
         """Whether the cell is what this was made for, with its weights and the context unchanged."""
         return (
             self._cell_then.holds(cell)
-            and list(map(version, self._tensors)) == self._versions
+            and (not self._large or list(map(version, self._large)) == self._versions)
             and list(map(Tensor.data_ptr, self._tensors)) == self._addresses
+            and not any(map(_memcmp, *next(self._looks)))
+            and (not self._spread or all(torch.equal(tensor, copy) for tensor, copy in self._spread))
         )
 
     def __call__(self, x: Any, state: Any) -> tuple[Any, Any] | None:
