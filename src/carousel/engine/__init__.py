@@ -66,7 +66,7 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
         try:
             with LOWERING.placing():
                 return lowered.run(cell, call, LOWERING)
-        except InputError:  # where the step is at fault, eager says so too
+        except UnsupportedStep:
             if backend != "auto":
                 raise
     elif backend != "auto":
