@@ -244,9 +244,11 @@ results are compared first. `lstm` and `gru` stand against torch.nn's layers; a 
 plain LSTM of the same sizes; `peephole-loop` against the cell written as a Python loop; `ntm` (memory
 128 x 20) against the same step on the eager backend, and `ntm-update` a whole update of it with clipping and the
 optimizer's step, and measured is a sequence. `update` is a whole update of a job's LSTM with Adam, beside the same model
-written with torch.nn and torch.optim, and beside the loss computed after the loop. `stepper` is 1000 steps made one by one, and
-measured is one of them; `online` is the truncated rule of 1997 on the network with 93 weights, on one thread, with an
-update at every step, and measured is a network's step; `peak` counts the LSTM's matrix products against one of 2048 x 2048.
+written with torch.nn and torch.optim, and beside the loss computed after the loop. `tree` is the binary Tree-LSTM over B
+random trees of T leaves, beside the same in PyTorch, all nodes of a height at once or node after node. `stepper` is 1000
+steps made one by one, and measured is one of them; `online` is the truncated rule of 1997 on the network with 93 weights, on
+one thread, with an update at every step, and measured is a network's step; `peak` counts the LSTM's matrix products against
+one of 2048 x 2048.
 `compile` is the first call of a cell in a warm process; `load` is machine code read back from disk,
 beside the whole first call.
 """

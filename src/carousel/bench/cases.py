@@ -20,9 +20,10 @@ from torch.nn import functional as F
 from carousel.batch import Batch
 from carousel.bench import processes
 from carousel.cell import Cell
-from carousel.cells import GRU, LSTM, LSTM1997, NTM, Embedding
+from carousel.cells import GRU, LSTM, LSTM1997, NTM, Embedding, NaryTreeLSTM
 from carousel.data.classification import Classification
 from carousel.data.forecast import ForecastLoss
+from carousel.forest import Forest, fold
 from carousel.learn import (
     BPTT,
     GravesRMSprop,
@@ -335,6 +336,64 @@ def symbols_job(symbols: int, labels: int, shape: Shape) -> Any:
     return cell, batch, Classification.loss, lambda y, target: T * F.cross_entropy(y.flatten(0, 1), target.flatten())
 
 
+def random_forest(leaves: int, trees: int) -> Forest:
+    """Binary trees of so many leaves each: neighbors are merged in an order drawn at random."""
+    drawn = torch.Generator().manual_seed(0)
+    made = []
+    for _ in range(trees):
+        tree: list[list[int]] = [[] for _ in range(leaves)]
+        roots = list(range(leaves))
+        while len(roots) > 1:
+            at = int(torch.randint(len(roots) - 1, (), generator=drawn))
+            tree.append(roots[at : at + 2])
+            roots[at : at + 2] = [len(tree) - 1]
+        made.append(tree)
+    return Forest.of(made)
+
+
+def tree_training(shape: Shape) -> list[Contender]:
+    """The binary Tree-LSTM over B random trees of T leaves; beside it the same in PyTorch by hand, all nodes of a height at once,
+    and node after node."""
+    T, B, I, H = shape
+    cell, forest = NaryTreeLSTM(I, H), random_forest(T, B)
+    x = torch.randn(forest.nodes, I, generator=torch.Generator().manual_seed(0))
+    weights = list(cell.parameters())
+    heights, place = torch.from_numpy(forest.heights), forest.schedule.place
+    below = [place[torch.from_numpy(forest.children)[heights == height]] for height in range(1, int(heights.max()) + 1)]
+
+    def of_leaves(x: Tensor) -> tuple[Tensor, Tensor]:
+        i, o, u = F.linear(x, cell.W, cell.b[: 3 * H]).chunk(3, -1)
+        c = torch.sigmoid(i) * torch.tanh(u)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    def merged(h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Of h and c (..., 2, H)."""
+        bias = torch.cat([cell.b, cell.b[3 * H :]])
+        i, o, u, left, right = F.linear(h.flatten(-2), cell.U, bias).chunk(5, -1)
+        new = torch.sigmoid(i) * torch.tanh(u) + torch.sigmoid(left) * c[..., 0, :] + torch.sigmoid(right) * c[..., 1, :]
+        return torch.sigmoid(o) * torch.tanh(new), new
+
+    def by_height() -> Tensor:
+        h, c = of_leaves(x[heights == 0])
+        for children in below:
+            new_h, new_c = merged(h[children], c[children])
+            h, c = torch.cat([h, new_h]), torch.cat([c, new_c])
+        return h[place]
+
+    def by_node() -> Tensor:
+        states: list[tuple[Tensor, Tensor]] = []
+        for node, own in enumerate(forest.children.tolist()):
+            h_and_c = zip(*(states[child] for child in own), strict=True) if own[0] >= 0 else ()
+            states.append(merged(*map(torch.stack, h_and_c)) if own[0] >= 0 else of_leaves(x[node]))
+        return torch.stack([h for h, _ in states])
+
+    return [
+        training("carousel", lambda: fold(cell, forest, x, backend="native")[0], weights),
+        training("heights by hand", by_height, weights),
+        training("node after node", by_node, weights),
+    ]
+
+
 def stepping(shape: Shape) -> list[Contender]:
     """One step after the other, each call's result in the caller's hands; a call here makes T steps."""
     x, cell = random_input(shape), LSTM(*shape[2:])
@@ -505,6 +564,8 @@ CASES: list[Case] = [
     Case("update-classify", (45, 32, 40, 64), partial(update, classify_job), "of its time", 1),
     Case("update-tag", (25, 32, 64, 64), partial(update, partial(symbols_job, 5000, 9)), "of its time", 1),
     Case("update-language", (128, 32, 64, 64), partial(update, partial(symbols_job, 65, 65)), "of its time", 1),
+    Case("tree", (20, 25, 300, 150), tree_training, "faster", 3),
+    Case("tree", (128, 32, 150, 150), tree_training, "faster", 3),
     Case("stepper", (1000, 1, 64, 64), stepping, "seconds", 8e-6),
     Case("online", (10_000, 1, 2, 8), online, "seconds", 0.5e-6),
     Case("online", (10_000, 16, 2, 8), online, "seconds", 0.1e-6),
