@@ -11,6 +11,7 @@ from carousel.cells import GRU, LSTM
 from carousel.engine import lowered, plan, program, watch
 from carousel.engine.call import Call
 from carousel.engine.distribute import Batched, Recurrence, Shift
+from carousel.engine.packing import packing
 from carousel.errors import InputError
 from cell_table import build
 from comparison import agree, everything
@@ -275,3 +276,13 @@ def test_another_default_device_changes_nothing(lengths, long, monkeypatch):
         y = carousel.Stepper(cell)(x[0, 0])
     assert all(torch.equal(one, other) for one, other in zip(given, expected, strict=True))
     torch.testing.assert_close(y, carousel.Stepper(cell)(x[0, 0]))
+
+
+def test_parts_of_the_time_axis_are_longer_where_matrices_are_large():
+    def steps(cell, T, B):
+        made = program.make_program(plan_of(cell, torch.empty(1, B, 20), grad=False), engine.LOWERING)
+        entries = program._entries(made.passing[0], made.shared[0])
+        return [part.steps for _, part in packing(T, B, None).parts(entries)]
+
+    assert steps(LSTM(20, 256), 128, 32) == [32] * 4  # 4 MiB of the gates' inputs
+    assert steps(LSTM(20, 1024), 128, 32) == [64] * 2  # twice the bytes of the recurrent matrix, 16 MiB

@@ -28,6 +28,10 @@ LEAST_PART = 512
 """A part of the time axis has about so many bytes in values that do not outlive it, but so many rows at least: it is
 read again while it is in a cache, and its memory is used again by the next part (new memory costs more than the arithmetic)."""
 
+LARGE = 4 * 2**20
+"""Bytes that the loops read at every step from which a part is longer: about twice as many bytes as these, as each part
+has them made ready anew."""
+
 
 class Memory:
     """Where the values of a run stand: what outlives a part of the time axis over all of it, the rest where each part has it.
@@ -118,6 +122,7 @@ class Program:
 
     forward, invariant, backward, closing: its stages.
     passing: bytes of an entry in values that do not outlive a part of the time axis, forward and backward.
+    shared:  bytes of what the loops read at every step, forward and backward.
     """
 
     plan: Plan
@@ -127,6 +132,7 @@ class Program:
     backward: tuple[Stager, ...]
     closing: tuple[Stager, ...]
     passing: tuple[int, int]
+    shared: tuple[int, int]
 
     def run_forward(
         self, arguments: Sequence[Tensor], initial: Sequence[Tensor], packing: Packing, return_states: bool
@@ -136,7 +142,7 @@ class Program:
         given = dict(zip(plan.arguments, arguments, strict=True))
         carried = {carry.before: tensor for carry, tensor in zip(plan.carries, initial, strict=True)}
         lasting = _lasting(plan, return_states)
-        parts = packing.parts(_entries(self.passing[0]))
+        parts = packing.parts(_entries(self.passing[0], self.shared[0]))
         memory = Memory(packing, parts, lasting, self.lowering.sum_parts())
         env: Env = {}
         for here, rows in parts:
@@ -173,7 +179,7 @@ class Program:
         # d_states is empty where the states after each step are not given out; then no value asks for it.
         given.update((value, tensor) for value, tensor in zip(backward.states, d_states, strict=False) if value is not None)
         carried = {carry.before: tensor for carry, tensor in zip(backward.carries, d_final, strict=True) if carry is not None}
-        parts = packing.parts(_entries(self.passing[1]))
+        parts = packing.parts(_entries(self.passing[1], self.shared[1]))
         lasting = _gradients_of_steps(backward)
         memory = Memory(packing, parts, lasting, self.lowering.sum_parts())
         fixed: Env = {**plan.graph.constants, **backward.constants}
@@ -203,9 +209,10 @@ class Program:
         return gradients, [None if carry is None else carried[carry.before] for carry in backward.carries]
 
 
-def _entries(passing: int) -> int:
+def _entries(passing: int, shared: int) -> int:
     """How many entries a part of the time axis has, about."""
-    return max(PART_BYTES // passing, LEAST_PART) if passing else sys.maxsize
+    wanted = PART_BYTES if shared < LARGE else max(PART_BYTES, 2 * shared)
+    return max(wanted // passing, LEAST_PART) if passing else sys.maxsize
 
 
 def _within(given: Env, here: slice, lead: Mapping[Value, int]) -> Env:
@@ -253,9 +260,12 @@ def make_program(plan: Plan, lowering: Lowering) -> Program:
                 passing += sum(_bytes(value) for value in stage.loop.written if value not in wanted)
         return tuple(made), passing
 
+    def shared(stages: Sequence[Stage]) -> int:
+        return sum(_bytes(value) for stage in stages if isinstance(stage, Recurrence) for value in stage.loop.shared)
+
     forward, passing = ready(plan.stages, _lasting(plan, return_states=False))
     if backward is None:
-        return Program(plan, lowering, forward, (), (), (), (passing, 0))
+        return Program(plan, lowering, forward, (), (), (), (passing, 0), (shared(plan.stages), 0))
     stages, passing_backward = ready(backward.stages, _gradients_of_steps(backward), reverse=True)
     return Program(
         plan=plan,
@@ -265,6 +275,7 @@ def make_program(plan: Plan, lowering: Lowering) -> Program:
         backward=stages,
         closing=ready(backward.closing, ())[0],
         passing=(passing, passing_backward),
+        shared=(shared(plan.stages), shared(backward.stages)),
     )
 
 
