@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def cross_entropy(y: Tensor, target: Tensor) -> Tensor:
+    """The cross-entropy of one step in nats; y (C,) are logits, the target is a class."""
+    return -torch.log_softmax(y, 0).gather(0, target[None])[0]
+
+
 class Task:
     """Makes batches, scores answers by its own criterion and draws a sample.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from carousel.batch import Batch
 from carousel.data.sequences import padded
 from carousel.errors import InputError
-from carousel.task import Task
+from carousel.task import Task, cross_entropy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,10 +58,7 @@ class Classification(Task):
         self.input_size = None if first.dim() == 1 else first.shape[1]
         self.output_size = len(self.labels)
 
-    @staticmethod
-    def loss(y: Tensor, target: Tensor) -> Tensor:
-        """The cross-entropy, in nats."""
-        return -torch.log_softmax(y, 0).gather(0, target[None])[0]
+    loss = staticmethod(cross_entropy)
 
     def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
         """B sequences of the training part, of the lengths that they have."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from carousel.batch import Batch
 from carousel.data.files import in_utf8, read_bytes
 from carousel.errors import InputError
-from carousel.task import Task
+from carousel.task import Task, cross_entropy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,10 +135,7 @@ class Language(Task):
         self.output_size, self.length = symbols, length
         self._training, self._validation = training, validation
 
-    @staticmethod
-    def loss(y: Tensor, target: Tensor) -> Tensor:
-        """The cross-entropy, in nats."""
-        return -torch.log_softmax(y, 0).gather(0, target[None])[0]
+    loss = staticmethod(cross_entropy)
 
     def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
         """B sequences from anywhere in the training part; `length` may be given."""

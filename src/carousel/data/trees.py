@@ -22,7 +22,7 @@ from carousel.batch import Batch
 from carousel.data.classification import confusion, scores
 from carousel.errors import InputError
 from carousel.forest import Forest
-from carousel.task import Task
+from carousel.task import Task, cross_entropy
 
 _TOKEN = re.compile(r"[()]|[^\s()]+")
 _ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
@@ -214,10 +214,7 @@ class TreeLabels(Task):
         self.roots_only = roots_only
         self._training, self._validation = self.vocabulary.forest(training), self.vocabulary.forest(validation)
 
-    @staticmethod
-    def loss(y: Tensor, target: Tensor) -> Tensor:
-        """The cross-entropy, in nats."""
-        return -torch.log_softmax(y, 0).gather(0, target[None])[0]
+    loss = staticmethod(cross_entropy)
 
     def sample(self, B: int, generator: torch.Generator, **lengths: int) -> Batch:
         """B trees of the training part."""
