@@ -44,12 +44,14 @@ class Cell(nn.Module):
     Attributes:
         input_size:   length of the vector x; None where x is something else (an index, a tuple).
         output_size:  length of the vector y; None where y is something else.
+        is_differentiated:  whether gradients of the step may be asked for; not those of a cell that learns by itself, step by step.
         carries:      names of the state fields through which error flows under the truncated
                       rule of 1997; empty where the rule does not apply.
     """
 
     input_size: int | None = None
     output_size: int | None = None
+    is_differentiated: bool = True
     carries: tuple[str, ...] = ()
 
     def initial_state(self) -> State:

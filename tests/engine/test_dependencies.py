@@ -416,3 +416,34 @@ def test_a_stepper_sees_hooks_and_globals(monkeypatch):
     assert stepper(torch.ones(3))[0] == 2
     monkeypatch.setitem(globals(), "TAU", 7.0)
     assert stepper(torch.ones(3))[0] == 7
+
+
+class Scale:
+    """An object of one's own: a method reads `factor`, and `other` is nothing that could be compared."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.other = factor, object.__new__(Scale)
+
+    def times(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
+class Scaled(Cell):
+    def __init__(self, scale: Scale) -> None:
+        super().__init__()
+        self.times = scale.times
+
+    def initial_state(self) -> Tensor:
+        return torch.zeros(2)
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.times(x), state
+
+
+@pytest.mark.parametrize("backend", ["native", "eager"])
+def test_what_a_method_of_an_object_reads_is_seen_when_it_changes(backend: str) -> None:
+    scale, x = Scale(2.0), torch.ones(3, 1, 2)
+    cell = Scaled(scale)
+    assert torch.equal(scan(cell, x, backend=backend)[0], 2 * x)
+    scale.factor = 5.0
+    assert torch.equal(scan(cell, x, backend=backend)[0], 5 * x)

@@ -120,7 +120,7 @@ def capture(
         outputs=tuple(found[:count]),
         new_state=tuple(found[count:]),
     )
-    _prove(type(cell).__name__, graph, step, values, list(weights.values()))
+    _prove(cell, graph, step, values, list(weights.values()))
     return graph, y_spec[0]
 
 
@@ -134,8 +134,9 @@ class _NoMemory(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _prove(name: str, graph: Graph, step: Any, values: list[Value], weights: list[Tensor]) -> None:
+def _prove(cell: Cell, graph: Graph, step: Any, values: list[Value], weights: list[Tensor]) -> None:
     """Raise where the graph is not what the step does in PyTorch."""
+    name = type(cell).__name__
 
     def has_lead(value: Value) -> bool:
         return graph.lead[value] != SHARED
@@ -156,7 +157,7 @@ def _prove(name: str, graph: Graph, step: Any, values: list[Value], weights: lis
     ]
     with torch.inference_mode(False), torch.enable_grad():
         try:
-            found = difference(captured, lambda given: step(*given), inputs)
+            found = difference(captured, lambda given: step(*given), inputs, cell.is_differentiated)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             raise UnsupportedStep(f"{name}.step cannot be captured: {reason}") from error

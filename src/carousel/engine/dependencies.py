@@ -305,6 +305,14 @@ class Dependencies:
             self._todo.extend(_functions(value.__func__))
             if id(value.__self__) in self._modules:
                 return value
+            kind, own = type(value.__self__), getattr(value.__self__, "__dict__", None)
+            if own is not None and self._is_own(kind.__module__) and not isinstance(value.__self__, nn.Module):
+                read = _read_by(value.__func__, kind)
+                return (
+                    value.__func__,
+                    kind,
+                    self._frozen({name: own[name] for name in own if read is None or name in read}, where),
+                )
             return (value.__func__, self._frozen(value.__self__, where))
         if isinstance(value, (tuple, list)):
             return (type(value), tuple(self._frozen(item, where) for item in value))
@@ -441,3 +449,16 @@ class _Reads:
 
 _NOTHING = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL", "PRECALL", "NOP", "RESUME"})
 _reads: Callable[[CodeType], _Reads] = functools.lru_cache(maxsize=4096)(_Reads)
+
+
+def _read_by(method: Any, kind: type) -> set[str] | None:
+    """The names that a method, and those of its class that it names, may read of its object; None for any."""
+    names: set[str] = set()
+    pending = [function.__code__ for function in _functions(method)]
+    while pending:
+        code = pending.pop()
+        pending += [part for part in code.co_consts if isinstance(part, CodeType)]
+        for name in set(code.co_names) - names:
+            names.add(name)
+            pending += [function.__code__ for function in _functions(getattr(kind, name, None))]
+    return None if names & {"getattr", "vars", "__dict__"} else names

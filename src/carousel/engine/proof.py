@@ -33,7 +33,10 @@ class Drawn(NamedTuple):
 
 
 def difference(
-    captured: Callable[[list[Tensor]], list[Tensor]], step: Callable[[list[Tensor]], list[Tensor]], inputs: Sequence[Drawn]
+    captured: Callable[[list[Tensor]], list[Tensor]],
+    step: Callable[[list[Tensor]], list[Tensor]],
+    inputs: Sequence[Drawn],
+    with_gradients: bool = True,
 ) -> str | None:
     """What `captured` gives that the step does not; None where they agree.
 
@@ -41,6 +44,7 @@ def difference(
 
     Args:
         captured, step:  tensors for the inputs -> the leaves of y and of the next state, of one sequence.
+        with_gradients:  compare gradients too.
 
     Raises:
         RuntimeError: PyTorch cannot run the step.
@@ -51,7 +55,8 @@ def difference(
         given = [_draw(item, generator) for item in inputs]
         wanted, got = step(given), captured(given)
         pairs = [(f"result {n}", a, b) for n, (a, b) in enumerate(zip(wanted, got, strict=True))]
-        pairs += _gradients(given, inputs, wanted, got, generator)
+        if with_gradients:
+            pairs += _gradients(given, inputs, wanted, got, generator)
         found.append(next((name for name, a, b in pairs if not _agree(a.detach(), b.detach())), None))
         if found == [None] or found.count(None) == 2:
             return None

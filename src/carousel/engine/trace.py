@@ -193,7 +193,7 @@ def _prove(cell: Cell, arguments: tuple[Any, ...], traced: TracedStep, batch: in
     ]
     with temporarily_clear_interpreter_stack(), torch.inference_mode(False), torch.enable_grad():
         try:
-            found = difference(captured, step, inputs)
+            found = difference(captured, step, inputs, cell.is_differentiated)
         except RuntimeError:  # PyTorch has no derivative of the step, and nobody will ask for one
             return
     if found is not None:

@@ -66,6 +66,8 @@ class OnlineCell(Cell):
         every:    "step": an update at every step that counts; "sequence": one at a sequence's end.
     """
 
+    is_differentiated = False  # PyTorch's third derivative of layer_norm is wrong, for one
+
     def __init__(self, network: Cell, loss: StepLoss, rate: float, every: Every) -> None:
         super().__init__()
         if network.training and network.noise_shapes():
