@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from carousel import Forest, InputError, TreeCell, fold, scan
 from carousel.cells import RNTN, ChildSumTreeLSTM, Elman, NaryTreeLSTM, RecursiveNet, TreeGRU
-from carousel.engine import lowered
+from carousel.engine import scan_function
 from test_forest import forests
 
 CELLS = {
@@ -136,8 +136,8 @@ def test_single_leaves_and_no_tree_at_all(backend: str) -> None:
 
 def test_other_shapes_and_numbers_of_children_are_no_other_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     captures = []
-    real = lowered.capture
-    monkeypatch.setattr(lowered, "capture", lambda *given: captures.append(1) or real(*given))
+    real = scan_function.capture
+    monkeypatch.setattr(scan_function, "capture", lambda *given: captures.append(1) or real(*given))
     cell = ChildSumTreeLSTM(2, 5)
     for most in range(1, 17):
         star = Forest.of([[*([] for _ in range(most)), list(range(most))]])

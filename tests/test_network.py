@@ -15,7 +15,7 @@ from carousel.data.classification import Classification, Part
 from carousel.data.forecast import Forecast
 from carousel.data.tagging import Tagging
 from carousel.data.text import Language
-from carousel.engine import lowered
+from carousel.engine import scan_function
 from carousel.errors import InputError
 from carousel.learn import BPTT, RTRL, Diverged, Truncated1997, WeightGuessing
 from carousel.models import build
@@ -235,7 +235,7 @@ class Attention(Cell):
 
 def test_context_travels_in_the_batch_and_many_lengths_compile_a_handful_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
     captures = []
-    monkeypatch.setattr(lowered, "capture", lambda *given: captures.append(1) or capture(*given))
+    monkeypatch.setattr(scan_function, "capture", lambda *given: captures.append(1) or capture(*given))
     cell = Attention()
     one = Sequence(cell)
     drawn = torch.Generator().manual_seed(1)
@@ -254,7 +254,7 @@ def test_context_travels_in_the_batch_and_many_lengths_compile_a_handful_of_time
     assert 1 <= len(captures) <= 5
 
 
-capture = lowered.capture
+capture = scan_function.capture
 
 
 def test_pad_context_refuses_what_does_not_fit_together() -> None:

@@ -11,10 +11,10 @@ from torch.func import functional_call, vmap
 
 from carousel import engine
 from carousel.cell import Cell, NoiseShapes, State, initial_state_of
-from carousel.engine.call import Call
 from carousel.engine.checks import check_context, check_inputs, check_state, checked_call, look_at
 from carousel.engine.lowering import WholeStep
 from carousel.engine.made import refuse_made_weights
+from carousel.engine.scan_call import Call
 from carousel.errors import InputError
 from carousel.torch_private import pytree
 
@@ -61,9 +61,9 @@ def scan(
     if params is not None:
         return _population_scan(cell, inputs, state, context, generator, lengths, params, return_states, backend)
     if torch.compiler.is_dynamo_compiling():
-        from carousel.engine import opaque  # loads the compiler
+        from carousel.engine import graph_break  # loads the compiler
 
-        return opaque.scan(cell, inputs, state, context, generator, lengths, return_states, backend)
+        return graph_break.scan(cell, inputs, state, context, generator, lengths, return_states, backend)
     return engine.scan(cell, inputs, state, context, generator, lengths, return_states, backend)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from carousel.data import Series
-from carousel.data.forecast import Forecast, Prepared, intervals, metrics, naive_forecasts
+from carousel.data.forecast import Forecast, ForecastPreprocessing, intervals, metrics, naive_forecasts
 from carousel.errors import InputError
 
 N, HORIZON, HISTORY, SEASON = 120, 3, 5, 7
@@ -348,7 +348,7 @@ def test_what_was_prepared_goes_through_json(values):
     wind = ["N", "S"] * 60
     task = Forecast(series(values, "a", wind=wind), horizon=HORIZON, history=HISTORY, quantiles=(0.1, 0.5, 0.9), known=["wind"])
     table = json.loads(json.dumps(task.prepared.table(), default=lambda array: array.tolist()))
-    again = Prepared.from_table(table)
+    again = ForecastPreprocessing.from_table(table)
     assert str(again) == str(task.prepared)
     assert torch.equal(again.track(task.tracks[0].series).inputs, task.tracks[0].inputs)
     with pytest.raises(InputError, match="no series 'b' was in training; expected one of: 'a'"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from carousel.data.sequences import Bytes, Scaling, Sequences, Vocabulary, as_numbers, encoded, encoding_of, padded
+from carousel.data.sequences import Bytes, InputScaling, Sequences, Vocabulary, as_numbers, encoded, encoding_of, padded
 from carousel.errors import InputError
 
 
@@ -18,7 +18,7 @@ def numbers(*items):
 
 def test_scaling_is_by_channel_over_all_steps():
     items = numbers([[1, 10, 5], [2, 10, 5]], [[6, 40, 5]]).items
-    scaling = Scaling.of(items)
+    scaling = InputScaling.of(items)
     assert scaling.mean == pytest.approx([3, 20, 5])
     assert scaling.deviation == pytest.approx([np.std([1, 2, 6]), np.std([10, 10, 40]), 1])
     encoded = torch.cat([scaling.encode(item, "") for item in items])
@@ -28,23 +28,23 @@ def test_scaling_is_by_channel_over_all_steps():
 
 
 def test_scaling_of_images_is_the_same_for_all_channels():
-    scaling = Scaling.of(numbers([[0, 2]], [[0, 6]]).items, together=True)
+    scaling = InputScaling.of(numbers([[0, 2]], [[0, 6]]).items, together=True)
     assert scaling.mean == [2, 2]
     assert scaling.deviation == pytest.approx([np.sqrt(6)] * 2)
 
 
 def test_a_constant_is_not_scaled_by_its_rounding():
     for constant in (0.0, 0.1, -1e30, 1.7e9, 1 / 3):
-        assert Scaling.of([np.full((1000, 1), constant)]).deviation == [1.0]
-    assert Scaling.of([np.array([[0.3], [0.1 + 0.2]])]).deviation == [1.0]
+        assert InputScaling.of([np.full((1000, 1), constant)]).deviation == [1.0]
+    assert InputScaling.of([np.array([[0.3], [0.1 + 0.2]])]).deviation == [1.0]
 
 
 @pytest.mark.parametrize("offset", [0, 1e6, 1e9, -1.7e9, 1.7e12, 1.7e18])
 def test_small_changes_of_large_numbers_are_kept(offset):
     """As times have them: in seconds, milliseconds and nanoseconds since 1970."""
     steps = np.arange(20.0)[:, None] * (1 if offset < 1e18 else 1e9)
-    scaled = Scaling.of([steps + offset]).encode(steps + offset, "")
-    torch.testing.assert_close(scaled, Scaling.of([steps]).encode(steps, ""))
+    scaled = InputScaling.of([steps + offset]).encode(steps + offset, "")
+    torch.testing.assert_close(scaled, InputScaling.of([steps]).encode(steps, ""))
     assert len(set(scaled[:, 0].tolist())) == 20
 
 
@@ -60,13 +60,13 @@ def test_bytes_are_their_own_numbers():
     assert Bytes().input_size == 256
 
 
-@pytest.mark.parametrize("encoding", [Scaling([0.1, 2.0], [1.0, 3.3]), Vocabulary(["b", "é"]), Bytes()])
+@pytest.mark.parametrize("encoding", [InputScaling([0.1, 2.0], [1.0, 3.3]), Vocabulary(["b", "é"]), Bytes()])
 def test_an_encoding_survives_json(encoding):
     assert encoding_of(json.loads(json.dumps(asdict(encoding)))) == encoding
 
 
 def test_what_does_not_fit_is_named_by_its_line():
-    scaling = Scaling([0.0, 0.0], [1.0, 1e-30])
+    scaling = InputScaling([0.0, 0.0], [1.0, 1e-30])
     with pytest.raises(InputError, match="file: line 2: expected 2 numbers a step, as in training, got 1"):
         encoded(numbers([[1, 2]], [[1]]), scaling)
     with pytest.raises(InputError, match="file: line 1: a number is too far from those of training to be scaled"):

@@ -12,10 +12,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import carousel
-from carousel import InputError
+from carousel import Cell, InputError, scan
 from carousel.cells import GRU
 
 BACKENDS = ("native", "eager")

@@ -11,9 +11,9 @@ from torch import Tensor
 
 import carousel
 from carousel.cells import GRU, LSTM, Elman
-from carousel.engine import lowered
+from carousel.engine import scan_function
 from carousel.engine.packing import _equal
-from carousel.engine.watch import _watched, watched
+from carousel.engine.snapshot import _watched, snapshot_of
 
 CELLS = [
     lambda: LSTM(2, 3),
@@ -56,9 +56,9 @@ def test_calls_leave_no_tensor_and_no_object():
     calls(20, seed=0)
     _equal.cache_clear()  # it may hold one tensor a size, up to its bound
     tensors, others = live()
-    entries = len(lowered._cache)
+    entries = len(scan_function._cache)
     calls(60, seed=1)
-    assert len(lowered._cache) == entries
+    assert len(scan_function._cache) == entries
     _equal.cache_clear()
     more_tensors, more_others = live()
     assert more_tensors <= tensors
@@ -70,11 +70,11 @@ def test_calls_leave_no_tensor_and_no_object():
 def test_ten_thousand_calls_keep_the_memory_as_it_is():
     calls(1000, seed=0)
     gc.collect()
-    before, entries = resident(), len(lowered._cache)
+    before, entries = resident(), len(scan_function._cache)
     calls(10_000, seed=1)
     gc.collect()
     assert resident() - before < 16 * 2**20
-    assert len(lowered._cache) == entries
+    assert len(scan_function._cache) == entries
 
 
 def test_a_cell_is_not_kept_alive():
@@ -89,7 +89,7 @@ def test_a_cell_is_not_kept_alive():
 
 def test_a_cell_that_holds_itself_is_not_remembered():
     cell = GRU(2, 3)
-    watched(cell)
+    snapshot_of(cell)
     cell.again = MethodType(GRU.step, cell)
-    watched(cell)
+    snapshot_of(cell)
     assert cell not in _watched

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from carousel.cell import Cell
-from carousel.engine import lowered
+from carousel.engine import scan_function
 from carousel.engine.native import compiled
 from comparison import agree, everything
 
@@ -118,5 +118,5 @@ def test_random_cells_agree_with_eager(size, recipe, B, lengths, seed):
 def test_many_random_cells_agree_with_eager(width, size, recipe, B, lengths, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "compile_loop", partial(compiled.compile_loop, vector_width=width))
-        patch.setattr(lowered, "_cache", OrderedDict())  # code of other widths stands in the other one
+        patch.setattr(scan_function, "_cache", OrderedDict())  # code of other widths stands in the other one
         check(size, recipe, B, lengths, seed)

@@ -13,15 +13,15 @@ from torch.utils.data import DataLoader, Dataset
 import carousel
 from carousel import nn
 from carousel.cells import GRU, LSTM
-from carousel.engine import lowered, trace
-from carousel.engine.watch import _watched
+from carousel.engine import scan_function, trace
+from carousel.engine.snapshot import _watched
 
 THREADS = 16
 
 
 def forget():
     """As if nothing had been captured or loaded yet; what is compiled is on disk."""
-    lowered._cache.clear()
+    scan_function._cache.clear()
     trace._cache.clear()
     _watched.clear()
 

@@ -9,7 +9,7 @@ from torch import nn
 import carousel
 from carousel.cell import Cell
 from carousel.cells import LSTM, Elman
-from carousel.engine import trace, watch
+from carousel.engine import snapshot, trace
 from carousel.errors import InputError
 
 
@@ -317,8 +317,8 @@ def test_a_state_unlike_the_one_before_is_refused(result, message):
 @pytest.mark.parametrize("backend", ["eager", "native"])
 def test_the_key_of_a_cell_is_made_once_a_call(backend, monkeypatch):
     made = []
-    original = watch.Dependencies
-    monkeypatch.setattr(watch, "Dependencies", lambda cell: made.append(cell) or original(cell))
+    original = snapshot.Dependencies
+    monkeypatch.setattr(snapshot, "Dependencies", lambda cell: made.append(cell) or original(cell))
     cell = Scaled()
     cell.notes = ["a list can change in place", "so the key is made again"]
     carousel.scan(cell, torch.ones(3, 2, 2), backend=backend)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from carousel import Stepper
 from carousel.data import read_table, series_of
-from carousel.data.forecast import Forecast, Prepared, metrics
+from carousel.data.forecast import Forecast, ForecastPreprocessing, metrics
 from carousel.errors import InputError
 from carousel.jobs.forecast import Settings, evaluate, load, predict, rolling, stream, train
 from carousel.jobs.run import Run
@@ -246,7 +246,7 @@ def test_evaluate_gives_the_table_again_or_that_of_another_file(used, tmp_path):
     again = evaluate(run, write_rows(tmp_path / "again.csv", TABLE))  # every origin after a season, not the held-out end alone
     assert [row["method"] for row in again] == [row["method"] for row in result.rows]
     assert again != result.rows
-    learned = Prepared.from_table(Run(run).prepared)
+    learned = ForecastPreprocessing.from_table(Run(run).prepared)
     error = []
     for one in series_of(read_table(tmp_path / "again.csv"), "level", id="shop", columns=["rain", "wind"]):
         track = learned.track(one)

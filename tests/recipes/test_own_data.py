@@ -8,7 +8,7 @@ import pytest
 from carousel import jobs
 from carousel.errors import InputError
 from carousel.recipes import load, own_data
-from carousel.recipes.own_data import CASES, Case, run_unit
+from carousel.recipes.own_data import CASES, FileTrial, run_unit
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -33,7 +33,7 @@ def test_a_unit_is_one_training_with_its_scores(tmp_path, monkeypatch):
     (tmp_path / "test.jsonl").write_text("".join(lines[:10]))
     monkeypatch.setenv("CAROUSEL_DATA", str(tmp_path))
     options = {"test": Path("test.jsonl"), "hidden": 4, "sequences": 320, "evaluate_every": 160, "rate": 0.03, "baseline": "none"}
-    monkeypatch.setitem(CASES, "small", Case("classify", "train.jsonl", options))
+    monkeypatch.setitem(CASES, "small", FileTrial("classify", "train.jsonl", options))
     unit = run_unit("small", 1)
     assert json.loads(json.dumps(unit)) == unit
     assert (unit["seed"], unit["sequences"]) == (1, 320)

@@ -27,7 +27,7 @@ RUN = Section("Run", 2)
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOptions:
     """Where the run is kept, and where its options come from."""
 
     out: Annotated[Path | None, RUN] = None
@@ -38,7 +38,7 @@ class Run:
     """Print all options as TOML, for --config, and exit."""
 
 
-NOWHERE = Run()
+NOWHERE = RunOptions()
 
 
 def _from_file(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -52,7 +52,7 @@ def _from_file(_app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
     settings = jobs.load(commands[-1]).Settings
     check_names(settings, table, path, besides=("out",))
     values = entries(settings, {name: table[name] for name in table if name not in ("job", "out")}, str(path))
-    for name, value in {**values, **entries(Run, {name: table[name] for name in table if name == "out"}, str(path))}.items():
+    for name, value in {**values, **entries(RunOptions, {name: table[name] for name in table if name == "out"}, str(path))}.items():
         if not by_name[name].tokens:
             by_name[name].append(Token(keyword=name, implicit_value=value, source=str(path)))
 
@@ -72,7 +72,7 @@ for a language model. Each job has its own options: `carousel train forecast --h
 
 @app.command(name="forecast")
 def _forecast(
-    settings: Annotated[forecast.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
+    settings: Annotated[forecast.Settings, Parameter(name="*")], *, run: Annotated[RunOptions, Parameter(name="*")] = NOWHERE
 ) -> None:
     """Forecast a column of a CSV file, one series or many.
 
@@ -85,7 +85,7 @@ def _forecast(
 
 @app.command(name="classify")
 def _classify(
-    settings: Annotated[classify.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
+    settings: Annotated[classify.Settings, Parameter(name="*")], *, run: Annotated[RunOptions, Parameter(name="*")] = NOWHERE
 ) -> None:
     """Classify whole sequences: recordings, vectors over time, texts, images.
 
@@ -96,7 +96,9 @@ def _classify(
 
 
 @app.command(name="tag")
-def _tag(settings: Annotated[tag.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE) -> None:
+def _tag(
+    settings: Annotated[tag.Settings, Parameter(name="*")], *, run: Annotated[RunOptions, Parameter(name="*")] = NOWHERE
+) -> None:
     """Tag each step of a sequence with a label: words, numbers or vectors, as JSON lines or CoNLL files.
 
     The test part is a fraction of the sequences, or a file of its own. The accuracy over all its steps is
@@ -107,7 +109,7 @@ def _tag(settings: Annotated[tag.Settings, Parameter(name="*")], *, run: Annotat
 
 @app.command(name="language")
 def _language(
-    settings: Annotated[language.Settings, Parameter(name="*")], *, run: Annotated[Run, Parameter(name="*")] = NOWHERE
+    settings: Annotated[language.Settings, Parameter(name="*")], *, run: Annotated[RunOptions, Parameter(name="*")] = NOWHERE
 ) -> None:
     """Train a language model that predicts the next character, or byte, of a text.
 
@@ -171,7 +173,7 @@ def _job_of_the_file(words: Sequence[str], table: dict[str, Any]) -> str:
     return jobs.of_file(Path(files[0]))
 
 
-def _train(settings: TrainSettings, run: Run) -> None:
+def _train(settings: TrainSettings, run: RunOptions) -> None:
     if run.print_config:
         print(_as_toml(settings, run), end="")
         return
@@ -185,7 +187,7 @@ def _train(settings: TrainSettings, run: Run) -> None:
     train(settings, run.out, resume=False)
 
 
-def _as_toml(settings: TrainSettings, run: Run) -> str:
+def _as_toml(settings: TrainSettings, run: RunOptions) -> str:
     """All options and their values; one that is not set stands as a comment."""
     asked: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(settings)}
     lines = [f'job = "{settings.job}"\n']

@@ -39,7 +39,7 @@ _SKIP = "; --skip leaves such series out"
 
 
 @dataclass(frozen=True)
-class Scaling:
+class SeriesScaling:
     """Of the training part of one series, in its unit.
 
     Attributes:
@@ -55,7 +55,7 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ForecastPreprocessing:
     """What must be known of the training data to forecast further values of the same series.
 
     Attributes:
@@ -74,7 +74,7 @@ class Prepared:
     season: int | None
     quantiles: tuple[float, ...]
     features: Features
-    scaling: dict[str, Scaling]
+    scaling: dict[str, SeriesScaling]
     spread: dict[str, Values]
 
     def track(self, series: Series, new: bool = False) -> Track:
@@ -110,14 +110,14 @@ class Prepared:
         return {**asdict(self), "features": self.features.table()}
 
     @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> Prepared:
+    def from_table(cls, table: Mapping[str, Any]) -> ForecastPreprocessing:
         """The inverse of `table`, after a way through JSON; keys of others are let pass."""
         own = {name: table[name] for name in ("horizon", "history", "season")}
         return cls(
             **own,
             quantiles=tuple(table["quantiles"]),
             features=Features.from_table(table["features"]),
-            scaling={name: Scaling(**scaling) for name, scaling in table["scaling"].items()},
+            scaling={name: SeriesScaling(**scaling) for name, scaling in table["scaling"].items()},
             spread={name: np.array(spread) for name, spread in table["spread"].items()},
         )
 
@@ -125,7 +125,7 @@ class Prepared:
 class Track:
     """One series as a network sees it: scaled, gaps filled with the last known value, features beside it."""
 
-    def __init__(self, series: Series, scaling: Scaling, features: Features) -> None:
+    def __init__(self, series: Series, scaling: SeriesScaling, features: Features) -> None:
         self.series, self.scaling = series, scaling
         self.values: Values = np.asarray(series.values, dtype=np.float64)
         self.latest = filled(self.values, scaling.mean)
@@ -268,7 +268,7 @@ class Forecast(Task):
         scaling = {part.id: _scaling_in_training(part) for part in training}
         self.tracks = [Track(one, scaling[one.id], features) for one in given]
         self.input_size = 1 + features.size
-        self.prepared = Prepared(horizon, history, season, levels, features, scaling, self._spread(season))
+        self.prepared = ForecastPreprocessing(horizon, history, season, levels, features, scaling, self._spread(season))
         self._inputs = torch.cat([track.inputs for track in self.tracks])
         self._scaled = torch.cat([track.scaled for track in self.tracks])
         there = torch.cat([torch.tensor(~np.isnan(track.values)) for track in self.tracks])
@@ -437,17 +437,17 @@ def _as_series(series: Values | Series | Sequence[Series]) -> list[Series]:
     return list(series)
 
 
-def _scaling(series: Series) -> Scaling | None:
+def _scaling(series: Series) -> SeriesScaling | None:
     """Of the values of a series; None where they do not vary."""
     values = series.values[~np.isnan(series.values)]
     changes = np.abs(np.diff(series.values))
     changes = changes[~np.isnan(changes)]
     if not len(changes) or not (values.std() > 0 and changes.mean() > 0):
         return None
-    return Scaling(float(values.mean()), float(values.std()), float(changes.mean()))
+    return SeriesScaling(float(values.mean()), float(values.std()), float(changes.mean()))
 
 
-def _scaling_in_training(training: Series) -> Scaling:
+def _scaling_in_training(training: Series) -> SeriesScaling:
     scaling = _scaling(training)
     if scaling is None:
         which, remedy = (f" of {training.id!r}", _SKIP) if training.id else ("", "")

@@ -103,7 +103,7 @@ def mean_and_deviation(values: np.ndarray, axis: int | None = 0) -> tuple[np.nda
 
 
 @dataclass(frozen=True)
-class Scaling:
+class InputScaling:
     """Numbers, shifted and scaled channel by channel: (x - mean) / deviation.
 
     Attributes:
@@ -119,11 +119,11 @@ class Scaling:
         object.__setattr__(self, "_arrays", (np.array(self.mean), np.array(self.deviation)))
 
     @staticmethod
-    def of(items: Sequence[np.ndarray], together: bool = False) -> Scaling:
+    def of(items: Sequence[np.ndarray], together: bool = False) -> InputScaling:
         """That of these sequences (T, I); `together`: one mean and deviation for all channels, as the pixels of images have."""
         steps = np.concatenate(items, dtype=np.float64)
         mean, deviation = mean_and_deviation(steps, None if together else 0)
-        return Scaling(*(np.broadcast_to(one, steps.shape[1]).tolist() for one in (mean, deviation)))
+        return InputScaling(*(np.broadcast_to(one, steps.shape[1]).tolist() for one in (mean, deviation)))
 
     @property
     def input_size(self) -> int:
@@ -185,12 +185,12 @@ class Bytes:
         return torch.frombuffer(bytearray(item), dtype=torch.uint8).long()
 
 
-Encoding = Scaling | Vocabulary | Bytes
+Encoding = InputScaling | Vocabulary | Bytes
 
 
 def encoding_of(plain: dict[str, Any]) -> Encoding:
     """The encoding of which `dataclasses.asdict` gave these plain values."""
-    made: dict[str, type[Encoding]] = {"numbers": Scaling, "words": Vocabulary, "bytes": Bytes}
+    made: dict[str, type[Encoding]] = {"numbers": InputScaling, "words": Vocabulary, "bytes": Bytes}
     return from_table(made[plain["kind"]], plain, "encoding")
 
 
@@ -198,7 +198,7 @@ def encoded(sequences: Sequences, encoding: Encoding) -> list[Tensor]:
     """Each sequence as a network reads it; InputError names the one that does not fit."""
     if sequences.kind != encoding.kind:
         raise InputError(f"{sequences.source}: expected sequences of {encoding.kind}, as in training, got {sequences.kind}")
-    if isinstance(encoding, Scaling) and sequences.items:
+    if isinstance(encoding, InputScaling) and sequences.items:
         with suppress(ValueError, InputError):  # one that does not fit is named below
             together = encoding.encode(np.concatenate(sequences.items), sequences.source)
             return list(together.split([len(item) for item in sequences.items]))

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from carousel.cell import Cell, State, TreeCell
-from carousel.engine import eager, lowered
-from carousel.engine.call import Call, being_compiled, leaves, mapped, rebuilt
+from carousel.engine import eager, scan_function
 from carousel.engine.capture import UnsupportedStep
 from carousel.engine.checks import checked_call, look_at
 from carousel.engine.levels import Levels
 from carousel.engine.levels import run as run_levels
 from carousel.engine.lowering import Lowering, WholeStep
 from carousel.engine.native import Native
+from carousel.engine.scan_call import Call, being_compiled, leaves, mapped, rebuilt
 from carousel.errors import InputError
 from carousel.torch_private import dispatch_modes, in_transform, with_forward_derivatives
 
@@ -65,7 +65,7 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     if refusal is None:
         try:
             with LOWERING.placing():
-                return lowered.run(cell, call, LOWERING)
+                return scan_function.run(cell, call, LOWERING)
         except UnsupportedStep:
             if backend != "auto":
                 raise
@@ -117,7 +117,7 @@ def refusal_of_step(cell: Cell, call: Call) -> str | None:
     found = refusal_of(call)
     if found is None:
         try:
-            lowered.lower(cell, call, LOWERING)
+            scan_function.lower(cell, call, LOWERING)
         except UnsupportedStep as unsupported:
             found = str(unsupported)
     return found
@@ -169,6 +169,6 @@ def whole_step(cell: Cell, call: Call) -> WholeStep | None:
         return None
     try:
         with LOWERING.placing():
-            return LOWERING.step(call, lowered.lower(cell, call, LOWERING))
+            return LOWERING.step(call, scan_function.lower(cell, call, LOWERING))
     except InputError:
         return None

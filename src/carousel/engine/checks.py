@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from carousel.cell import Cell, State, built
-from carousel.engine.call import Call, being_compiled, mapped
-from carousel.engine.call import leaves as leaves_of
 from carousel.engine.made import with_made_weights
-from carousel.engine.watch import Watched, watched
+from carousel.engine.scan_call import Call, being_compiled, mapped
+from carousel.engine.scan_call import leaves as leaves_of
+from carousel.engine.snapshot import Snapshot, snapshot_of
 from carousel.errors import InputError
 from carousel.torch_private import pytree
 
@@ -44,12 +44,12 @@ def checked_call(
     return cell, Call(cell_now, steps, batch, inputs, state, context, step_noise, sequence_noise, lengths, return_states)
 
 
-def look_at(who: str, cell: Cell) -> tuple[Cell, Watched]:
+def look_at(who: str, cell: Cell) -> tuple[Cell, Snapshot]:
     """The cell, with the weights that are made ready, and its key and weights as they are now: looked at once a call."""
     if not isinstance(cell, Cell):
         raise InputError(f"{who}: expected a carousel.Cell, got {type(cell).__name__}")
     # What is traced has other tensors in the place of the cell's own: nothing to remember.
-    look: Callable[[Cell], Watched] = Watched if being_compiled() else watched
+    look: Callable[[Cell], Snapshot] = Snapshot if being_compiled() else snapshot_of
     found = look(cell)
     if found.has_made_tensors:
         cell = with_made_weights(cell)
@@ -57,7 +57,7 @@ def look_at(who: str, cell: Cell) -> tuple[Cell, Watched]:
     return cell, found
 
 
-def check_inputs(who: str, axes: tuple[str, ...], cell: Cell, cell_now: Watched, inputs: Any) -> tuple[int, ...]:
+def check_inputs(who: str, axes: tuple[str, ...], cell: Cell, cell_now: Snapshot, inputs: Any) -> tuple[int, ...]:
     """The sizes of the leading axes, after a look at the shape, dtype and device of the inputs."""
     name, size, leading = type(cell).__name__, cell.input_size, len(axes)
     wanted = f"({', '.join([*axes, '...' if size is None else str(size)])})" if axes else f"({size or '...'},)"
@@ -130,7 +130,7 @@ def _checked_lengths(lengths: Tensor | Sequence[int] | None, steps: int, batch: 
 
 
 def _draw_noise(
-    cell: Cell, cell_now: Watched, steps: int, batch: int, generator: torch.Generator | None
+    cell: Cell, cell_now: Snapshot, steps: int, batch: int, generator: torch.Generator | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """U[0, 1) draws in the cell's dtype: those of each step (T, B, ...) and those of a sequence (B, ...)."""
     step_noise: dict[str, Tensor] = {}

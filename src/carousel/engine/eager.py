@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from carousel.cell import Cell
-from carousel.engine.call import Call
+from carousel.engine.scan_call import Call
 from carousel.engine.trace import trace_batched
 from carousel.torch_private import pytree
 

@@ -10,12 +10,12 @@ import torch
 from carousel.cell import Cell
 from carousel.engine import LOWERING, refusal_of_step
 from carousel.engine.adjoint import differentiable
-from carousel.engine.call import Call
-from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
 from carousel.engine.ir import Op, Value
-from carousel.engine.lowered import lower
+from carousel.engine.loop_distribution import Batched, Recurrence, Shift, Stage
 from carousel.engine.plan import Plan, prelude_of
-from carousel.engine.totals import Total
+from carousel.engine.scan_call import Call
+from carousel.engine.scan_function import lower
+from carousel.engine.sums_over_time import Total
 
 
 def explain(cell: Cell, call: Call, code: bool = False) -> str:

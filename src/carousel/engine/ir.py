@@ -2,7 +2,7 @@
 
 A `Graph` is a cell's step, written in the kinds of operation that the table has (kinds/); the adjoint of
 a graph is written in the same kinds. `Loop` is what remains of it once everything that is in no
-cycle has been moved out: the contract between the plan (distribute.py) and the lowerings that run
+cycle has been moved out: the contract between the plan (loop_distribution.py) and the lowerings that run
 a loop (reference.py: PyTorch, step by step; native/: machine code).
 
 Shapes here are those of one row (one sequence) at one step: no T, no B. Where a loop reads and

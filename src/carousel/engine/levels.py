@@ -20,15 +20,15 @@ from torch.autograd.function import once_differentiable
 
 from carousel.cell import Cell
 from carousel.engine import batched
-from carousel.engine.call import Call
-from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
 from carousel.engine.ir import STEP, Graph, Loop, Value
 from carousel.engine.lock import LOCK
-from carousel.engine.lowered import Lowered, lower
+from carousel.engine.loop_distribution import Batched, Recurrence, Shift, Stage
 from carousel.engine.lowering import LoopRunner, Lowering
 from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, make_plan
-from carousel.engine.totals import compute
+from carousel.engine.scan_call import Call
+from carousel.engine.scan_function import Lowered, lower
+from carousel.engine.sums_over_time import compute
 
 Env = dict[Value, Tensor]
 
@@ -121,7 +121,7 @@ class LevelProgram:
         """(states (inner, ...), what backward needs)."""
         plan, lead = self.plan, self.plan.graph.lead
         env = {**plan.graph.constants, **dict(zip(plan.arguments, arguments, strict=True))}
-        states = _Forward(levels, dict(zip((carry.before for carry in plan.carries), leaf_states, strict=True)))
+        states = _Upward(levels, dict(zip((carry.before for carry in plan.carries), leaf_states, strict=True)))
         for stage in self.forward:
             stage(env, states, self.lowering)
         made = []
@@ -139,7 +139,7 @@ class LevelProgram:
         env = {**plan.graph.constants, **backward.constants}
         env.update(zip((*plan.arguments, *plan.saved), (*arguments, *saved), strict=True))
         given = {carry.before: g for carry, g in zip(backward.carries, cotangents, strict=True) if carry is not None}
-        states = _Backward(levels, given)
+        states = _Downward(levels, given)
         for stage in (*self.invariant, *self.backward):
             stage(env, states, self.lowering)
         rows = packing(1, levels.inner, None)
@@ -154,7 +154,7 @@ class LevelProgram:
         return gradients, [None if carry is None else states.of_leaves(carry.before) for carry in backward.carries]
 
 
-class _Forward:
+class _Upward:
     """The states as they come about: of each carry (leaves + inner + 1, ...), the last row zero for a child that is not there."""
 
     def __init__(self, levels: Levels, leaf_states: dict[Value, Tensor]) -> None:
@@ -192,7 +192,7 @@ class _Forward:
         return self.gather_all(before)
 
 
-class _Backward:
+class _Downward:
     """The cotangents: of each carry what the nodes' states have from outside, and (inner * K + 1, ...) what each gives a child."""
 
     def __init__(self, levels: Levels, given: Env) -> None:
@@ -239,7 +239,7 @@ class _Backward:
         return total
 
 
-_States = _Forward | _Backward
+_States = _Upward | _Downward
 
 
 def _at_once(stage: Batched, lead: Mapping[Value, int], graph: Graph) -> Callable[..., None]:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from carousel.cell import Cell
-from carousel.engine.call import Call
 from carousel.engine.ir import Loop
 from carousel.engine.packing import Packing
+from carousel.engine.scan_call import Call
 from carousel.torch_private import function_modes
 
 if TYPE_CHECKING:
-    from carousel.engine.lowered import Lowered
+    from carousel.engine.scan_function import Lowered
 
 LoopRunner = Callable[[Sequence[Tensor], Packing], None]
 """Runs a loop on its buffers, in the order that `Loop` gives, on the rows of a packing."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from carousel.cell import Cell
 from carousel.engine.dependencies import makes_weight, own_attributes
+from carousel.engine.snapshot import snapshot_of
 from carousel.engine.standin import lifted, stand_in
-from carousel.engine.watch import watched
 from carousel.errors import InputError
 from carousel.torch_private import MODULES, PRE_HOOKS
 
@@ -35,7 +35,7 @@ def _made(module: nn.Module) -> dict[str, Tensor]:
 
 def refuse_made_weights(who: str, cell: Cell) -> None:
     """Raise where a weight of the cell is made from others: who takes derivatives by name would miss it."""
-    if watched(cell).has_made_tensors:
+    if snapshot_of(cell).has_made_tensors:
         raise InputError(
             f"{who}: expected a {type(cell).__name__} whose weights are parameters, got one that makes a weight from others "
             f"(pruning, a norm, a parametrization) or holds a plain tensor; make it permanent, or a parameter or buffer"

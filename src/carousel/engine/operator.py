@@ -2,7 +2,7 @@
 
 They trace a call on tensors without data, so nothing of it may be run or looked into: in what they
 make of it, a scan is a single call of ``carousel::scan``, and its gradients one of
-``carousel::scan_backward``. Eager calls take the autograd function of lowered.py, which costs less.
+``carousel::scan_backward``. Eager calls take the autograd function of scan_function.py, which costs less.
 
 Operators take tensors, numbers and texts only. A captured step is named by a digest of its graph,
 under which it is kept for as long as the process lives.
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from carousel.cell import Cell
-from carousel.engine.call import Call, rebuilt
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Value
-from carousel.engine.lowered import Lowered, lower
 from carousel.engine.lowering import Lowering
 from carousel.engine.packing import Packing, packing
 from carousel.engine.program import Program
+from carousel.engine.scan_call import Call, rebuilt
+from carousel.engine.scan_function import Lowered, lower
 from carousel.errors import InputError
 from carousel.torch_private import DisableTorchFunction, name_tuples, no_modes, pytree, storage_id, with_forward_derivatives
 

@@ -2,8 +2,8 @@
 
 graph of a step (capture.py)
   -> prelude: what depends on weights, context or a sequence's noise only; left to autograd
-  -> forward: stages (distribute.py) that make outputs, states and what backward needs
-  -> adjoint of the rest (adjoint.py), its stages, and sums over time (totals.py)
+  -> forward: stages (loop_distribution.py) that make outputs, states and what backward needs
+  -> adjoint of the rest (adjoint.py), its stages, and sums over time (sums_over_time.py)
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from carousel.engine.adjoint import adjoint, differentiable
 from carousel.engine.build import Builder
-from carousel.engine.distribute import Batched, Recurrence, Stage, distribute, live
 from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Op, Value
 from carousel.engine.kinds import KINDS
-from carousel.engine.totals import Total, summed
+from carousel.engine.loop_distribution import Batched, Recurrence, Stage, distribute, live
+from carousel.engine.sums_over_time import Total, summed
 
 
 @dataclass(frozen=True)

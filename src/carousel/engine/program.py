@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from carousel.engine import batched
-from carousel.engine.distribute import Batched, Recurrence, Shift, Stage
 from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Op, Value
+from carousel.engine.loop_distribution import Batched, Recurrence, Shift, Stage
 from carousel.engine.lowering import LoopRunner, Lowering
 from carousel.engine.packing import Packing
 from carousel.engine.plan import Backward, Plan, prelude_of
-from carousel.engine.totals import Total, compute
+from carousel.engine.sums_over_time import Total, compute
 
 Env = dict[Value, Tensor]
 Stager = Callable[[Env, Env, Packing, "Memory | None"], None]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from carousel.errors import InputError
 from carousel.jobs import IDX, labelled
+from carousel.jobs.labelled import LabelledPreprocessing, LabelledSettings, Network, kind_of
 from carousel.jobs.labelled import LabelledResult as Result
-from carousel.jobs.labelled import LabelledSettings, Network, Prepared, kind_of
 from carousel.jobs.run import Run
 from carousel.jobs.settings import POSITIVE, Bounds, Section
 
@@ -115,7 +115,7 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
         InputError: a run or a file that cannot be used; a label that was not there in training.
     """
     run = Run.of(folder)
-    settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    settings, prepared = run.settings(Settings), run.prepared_as(LabelledPreprocessing.of)
     if file is None:
         run.check_files(settings, "evaluate another file")
     sequences = _parts(settings).test if file is None else read(Path(file), settings, rate=prepared.rate)
@@ -127,7 +127,7 @@ def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, An
     import torch
 
     run = Run.of(folder)
-    settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    settings, prepared = run.settings(Settings), run.prepared_as(LabelledPreprocessing.of)
     unlabelled = replace(settings, label_pattern=None, labels=None)
     sequences = read(Path(file), unlabelled, rate=prepared.rate, with_labels=False)
     answers = torch.cat(labelled.logits(run.network, prepared.inputs(sequences), last=True))
@@ -146,7 +146,7 @@ def stream(folder: Run | Path | str) -> Callable[[str], str]:
     from carousel.data.jsonl import step_sequence
 
     run = Run.of(folder)
-    settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    settings, prepared = run.settings(Settings), run.prepared_as(LabelledPreprocessing.of)
     encoding = prepared.encoding
     if prepared.rate is not None:
         hops = Hops(settings.log_mel(prepared.rate), prepared.rate)

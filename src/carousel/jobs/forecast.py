@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from carousel.cell import Cell
     from carousel.data import Series, Table
-    from carousel.data.forecast import Forecast, Prepared, Track, Values
+    from carousel.data.forecast import Forecast, ForecastPreprocessing, Track, Values
 
 STEPS = Bounds(1, 100_000)
 _SHOWN = 120  # steps at which the gates are kept
@@ -309,7 +309,7 @@ def rolling(cell: Cell, track: Track, origins: np.ndarray, horizon: int) -> Valu
     return track.forecasts(outputs[:, 0], origins, horizon)
 
 
-def _made(track: Track, origins: np.ndarray, networks: Mapping[str, Cell], prepared: Prepared) -> dict[str, Values]:
+def _made(track: Track, origins: np.ndarray, networks: Mapping[str, Cell], prepared: ForecastPreprocessing) -> dict[str, Values]:
     """method -> (origins, horizon, Q) forecasts: naive ones, then those of the networks."""
     own = {name: rolling(cell, track, origins, prepared.horizon) for name, cell in networks.items()}
     return {**prepared.baselines(track, origins), **own}
@@ -321,7 +321,7 @@ def _gates(cell: Cell, track: Track, start: int) -> dict[str, np.ndarray]:
 
 
 def _table(
-    tracks: Sequence[Track], origins: Sequence[np.ndarray], made: Sequence[Mapping[str, Values]], prepared: Prepared
+    tracks: Sequence[Track], origins: Sequence[np.ndarray], made: Sequence[Mapping[str, Values]], prepared: ForecastPreprocessing
 ) -> list[dict[str, Any]]:
     """The errors of each method over all series."""
     import numpy as np
@@ -395,11 +395,11 @@ def _arrays(run: Run) -> dict[str, np.ndarray]:
         raise InputError(f"{run.folder / 'forecasts.npz'}: missing or damaged: {error}") from None
 
 
-def _prepared(run: Run) -> Prepared:
+def _prepared(run: Run) -> ForecastPreprocessing:
     """What of prepared.json the task understands."""
-    from carousel.data.forecast import Prepared
+    from carousel.data.forecast import ForecastPreprocessing
 
-    return run.prepared_as(Prepared.from_table)
+    return run.prepared_as(ForecastPreprocessing.from_table)
 
 
 # --- Use -------------------------------------------------------------------------------------------
@@ -541,7 +541,7 @@ def stream(folder: Run | Path | str) -> Callable[[str], str]:
 class _Stream:
     """The rows of a stream, one after the other."""
 
-    def __init__(self, settings: Settings, table: Mapping[str, Any], prepared: Prepared, cell: Cell) -> None:
+    def __init__(self, settings: Settings, table: Mapping[str, Any], prepared: ForecastPreprocessing, cell: Cell) -> None:
         from carousel.loop import Stepper
 
         self.settings, self.prepared, self.cell = settings, prepared, cell

@@ -248,7 +248,7 @@ def cut(data: "Sequences", settings: LabelledSettings, test: "Sequences | None",
 
 
 @dataclass(frozen=True)
-class Prepared:
+class LabelledPreprocessing:
     """What a network must know of its training data to be used alone.
 
     Attributes:
@@ -272,12 +272,14 @@ class Prepared:
         return {**asdict(self), "input_size": input_size, "symbols": symbols, "output_size": len(self.labels)}
 
     @staticmethod
-    def of(table: dict[str, Any]) -> "Prepared":
+    def of(table: dict[str, Any]) -> "LabelledPreprocessing":
         """The inverse of `table`."""
         from carousel.data.sequences import encoding_of
 
         kinds = {"labels": list[str], "usual": str, "rate": int | None, "length": int | None}
-        own = Prepared(encoding_of(table["encoding"]), **{name: typed(table[name], kind, name) for name, kind in kinds.items()})
+        own = LabelledPreprocessing(
+            encoding_of(table["encoding"]), **{name: typed(table[name], kind, name) for name, kind in kinds.items()}
+        )
         symbols, size = table["symbols"], own.encoding.input_size
         if len(own.labels) != table["output_size"] or own.usual not in own.labels or size != (symbols or table["input_size"]):
             raise ValueError("the labels or the encoding do not fit the sizes of the network")
@@ -315,21 +317,21 @@ class Prepared:
             return _kept(sequences, skipped, wrong)
 
 
-def prepare(training: "Sequences", settings: LabelledSettings) -> Prepared:
+def prepare(training: "Sequences", settings: LabelledSettings) -> LabelledPreprocessing:
     """Learn scaling, words and labels of the training part."""
-    from carousel.data.sequences import Bytes, Scaling, Vocabulary
+    from carousel.data.sequences import Bytes, InputScaling, Vocabulary
 
     counts = Counter(_every_label(training))
     labels = sorted(counts, key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label))
     encoding: Encoding
     if training.kind == "numbers":
-        encoding = Scaling.of(training.items, together=kind_of(settings.file) == "images")
+        encoding = InputScaling.of(training.items, together=kind_of(settings.file) == "images")
     elif training.kind == "words":
         encoding = Vocabulary.of(training.items, settings.vocabulary)
     else:
         encoding = Bytes()
     usual = max(labels, key=lambda label: counts[label])
-    return Prepared(encoding, labels, usual, training.rate, settings.max_length)
+    return LabelledPreprocessing(encoding, labels, usual, training.rate, settings.max_length)
 
 
 def _every_label(sequences: "Sequences") -> Iterator[str]:
@@ -366,7 +368,7 @@ def logits(cell: "Cell", inputs: "Sequence[Tensor]", *, last: bool) -> "list[Ten
 
 
 def network(name: str, sizes: dict[str, Any], settings: LabelledSettings, answer: Answer) -> "Cell":
-    """The network of that name, untrained; `sizes` are those of `Prepared.table`."""
+    """The network of that name, untrained; `sizes` are those of `LabelledPreprocessing.table`."""
     from carousel.models import build
 
     return build(
@@ -431,7 +433,7 @@ def train(
 
 
 def evaluate(
-    folder: run.Run, prepared: Prepared, settings: LabelledSettings, sequences: "Sequences", *, last: bool
+    folder: run.Run, prepared: LabelledPreprocessing, settings: LabelledSettings, sequences: "Sequences", *, last: bool
 ) -> list[dict[str, Any]]:
     """Scores of a finished run's network, and of always the most frequent label, on sequences with their labels."""
     part = prepared.part(prepared.known(sequences, settings))
@@ -488,7 +490,9 @@ def _example(cell: "Cell", sequences: "Sequences", part: "Part") -> dict[str, An
     )
 
 
-def judge(prepared: Prepared, part: "Part", said: "dict[str, list[Tensor]]") -> tuple[list[dict[str, Any]], list[list[int]]]:
+def judge(
+    prepared: LabelledPreprocessing, part: "Part", said: "dict[str, list[Tensor]]"
+) -> tuple[list[dict[str, Any]], list[list[int]]]:
     """The table of scores, that of the most frequent label first, and the last network's confusion.
 
     Args:
@@ -510,7 +514,7 @@ def judge(prepared: Prepared, part: "Part", said: "dict[str, list[Tensor]]") -> 
 
 
 def streamed(
-    cell: "Cell", prepared: Prepared, steps: "Callable[[str], Any]", restart: Callable[[], None] = lambda: None
+    cell: "Cell", prepared: LabelledPreprocessing, steps: "Callable[[str], Any]", restart: Callable[[], None] = lambda: None
 ) -> Callable[[str], str]:
     """A function from a line to a line of JSON: {"step", "label", "probability"} after the steps that the line holds.
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from carousel.errors import InputError
 from carousel.files import SOUNDS
 from carousel.jobs import JSON, ending, labelled
+from carousel.jobs.labelled import LabelledPreprocessing, LabelledSettings
 from carousel.jobs.labelled import LabelledResult as Result
-from carousel.jobs.labelled import LabelledSettings, Prepared
 from carousel.jobs.run import Run
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
         InputError: a run or a file that cannot be used; a label that was not there in training.
     """
     run = Run.of(folder)
-    settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    settings, prepared = run.settings(Settings), run.prepared_as(LabelledPreprocessing.of)
     if file is None:
         run.check_files(settings, "evaluate another file")
     sequences = _parts(settings).test if file is None else _read(Path(file), settings)
@@ -78,7 +78,7 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
 def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, Any]]:
     """{"name", "labels"} of each sequence of a file, in its order; labels in the file are not looked at."""
     run = Run.of(folder)
-    settings, prepared = run.settings(Settings), run.prepared_as(Prepared.of)
+    settings, prepared = run.settings(Settings), run.prepared_as(LabelledPreprocessing.of)
     sequences = _read(Path(file), settings, with_labels=False)
     answers = labelled.logits(run.network, prepared.inputs(sequences), last=False)
     for name, answer in zip(sequences.names, answers, strict=True):
@@ -92,7 +92,7 @@ def stream(folder: Run | Path | str) -> Callable[[str], str]:
     a new sequence and answers with one.
     """
     run = Run.of(folder)
-    prepared = run.prepared_as(Prepared.of)
+    prepared = run.prepared_as(LabelledPreprocessing.of)
     if prepared.encoding.kind == "numbers":
         size = prepared.encoding.input_size
         return labelled.streamed(run.network, prepared, lambda line: labelled.step_of_numbers(line, size))

@@ -1,7 +1,7 @@
 """The learning rules, one a file, and what they share. A rule is an object beside the network."""
 
 from carousel.learn.bptt import BPTT
-from carousel.learn.finite import Diverged
+from carousel.learn.divergence import Diverged
 from carousel.learn.learner import Learner
 from carousel.learn.online import OnlineCell, OnlineState, OnlineStep, as_batch, half_squared_error, side_by_side, stream
 from carousel.learn.optimizers import OPTIMIZERS, GravesRMSprop, optimizer_by_name

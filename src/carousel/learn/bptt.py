@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 
 from carousel.batch import Batch
 from carousel.cell import Cell, State
-from carousel.engine.call import mapped
+from carousel.engine.scan_call import mapped
 from carousel.errors import InputError
-from carousel.learn.finite import check_gradients, check_loss
-from carousel.learn.flat import flat_gradients
+from carousel.learn.divergence import check_gradients, check_loss
+from carousel.learn.flat_parameters import flat_gradients
 from carousel.learn.learner import Learner
 from carousel.network import Network, Sequence, StepLoss, as_network
 from carousel.torch_private import pytree

@@ -20,7 +20,7 @@ from carousel.batch import Batch
 from carousel.cell import Cell, State, initial_state_of
 from carousel.engine.made import refuse_made_weights
 from carousel.errors import InputError
-from carousel.learn.finite import Diverged
+from carousel.learn.divergence import Diverged
 from carousel.learn.learner import Learner
 from carousel.loop import scan
 from carousel.network import Network, StepLoss, cell_of, objective

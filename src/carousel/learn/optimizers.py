@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
 
 from carousel.errors import InputError
-from carousel.learn.flat import flattened, whole, with_gradients
+from carousel.learn.flat_parameters import flattened, whole, with_gradients
 from carousel.names import check_optimizer
 from carousel.torch_private import add_to_each
 

@@ -78,7 +78,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class NTMExperiment:
     """A task, what is measured on it beyond training and what is drawn.
 
     by:      sequences at which the learning curve is read.
@@ -165,7 +165,7 @@ def by_figures(trained: Fit, by: Sequence[int]) -> dict[str, float]:
     return figures
 
 
-def tested(cell: Cell, experiment: Experiment) -> dict[str, float]:
+def tested(cell: Cell, experiment: NTMExperiment) -> dict[str, float]:
     """The task's score on fresh sequences: of training's lengths, and "... at TEST" of each set of lengths beyond."""
     generator = torch.Generator().manual_seed(0xF4E5)  # not the validation's
     task = experiment.task
@@ -263,7 +263,7 @@ def _batches(size: int) -> str:
     return f"Batches of {size}, at the paper's rate times the square root of that; sequences are counted, not updates."
 
 
-def _with_best(experiment: Experiment) -> Experiment:
+def _with_best(experiment: NTMExperiment) -> NTMExperiment:
     """The experiment with a second row for each network with a memory, of our settings."""
     models = dict(experiment.models)
     for row, changed in experiment.best.items():
@@ -280,8 +280,8 @@ def _claim(measure: str, bits: float, figure: int) -> Claim:
     return Claim(measure, bits, "bits", f"arXiv 1410.5401v2, figure {figure}")
 
 
-EXPERIMENTS: dict[str, Experiment] = {
-    "copy": Experiment(
+EXPERIMENTS: dict[str, NTMExperiment] = {
+    "copy": NTMExperiment(
         Copy(),
         about="Give back a sequence of 1 to 20 binary vectors; then up to 120.",
         by=(17_000, 50_000, 100_000, 1_000_000),
@@ -332,7 +332,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             ),
         },
     ),
-    "repeat-copy": Experiment(
+    "repeat-copy": NTMExperiment(
         RepeatCopy(),
         about="Give back a sequence of 1 to 10 binary vectors 1 to 10 times, then an end marker; then longer and more often.",
         by=(50_000, 100_000, 150_000),
@@ -383,7 +383,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             ),
         },
     ),
-    "associative-recall": Experiment(
+    "associative-recall": NTMExperiment(
         AssociativeRecall(),
         about="Shown 2 to 6 items and one of them again, say the next item; then up to 20 items.",
         by=(30_000, 200_000, 1_000_000),
@@ -427,7 +427,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             ),
         },
     ),
-    "dynamic-n-grams": Experiment(
+    "dynamic-n-grams": NTMExperiment(
         DynamicNGrams(),
         about="Predict 200 bits that follow a table of 6-grams, a new one in each sequence; beside it the best that can be done.",
         by=(100_000, 200_000, 1_000_000),
@@ -473,7 +473,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             ),
         },
     ),
-    "priority-sort": Experiment(
+    "priority-sort": NTMExperiment(
         PrioritySort(),
         about="Put 20 binary vectors in the order of their priorities and give the 16 highest.",
         by=(100_000, 200_000, 1_000_000),

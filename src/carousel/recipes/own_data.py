@@ -18,7 +18,7 @@ from carousel.recipes.recipe import Goal, Recipe, Row
 
 
 @dataclass(frozen=True)
-class Case:
+class FileTrial:
     """One command: a job, a file in the data folder, its options, and what must come out.
 
     A path among the options is of another file in the data folder.
@@ -34,8 +34,8 @@ class Case:
     deviations: tuple[str, ...] = ()
 
 
-CASES: dict[str, Case] = {
-    "temperatures": Case(
+CASES: dict[str, FileTrial] = {
+    "temperatures": FileTrial(
         job="forecast",
         file="timeseries/daily-min-temperatures.csv",
         options={
@@ -52,7 +52,7 @@ CASES: dict[str, Case] = {
         units=(0, 1, 2),
         deviations=("Chosen among four settings by validation, when their held-back errors were known.",),
     ),
-    "pm25": Case(
+    "pm25": FileTrial(
         job="forecast",
         file="timeseries/pollution.csv.gz",
         options={
@@ -72,14 +72,14 @@ CASES: dict[str, Case] = {
         units=(0, 1, 2),
         deviations=("Chosen among four settings by validation, when the held-back errors of a first short training were known.",),
     ),
-    "spoken-digits": Case(
+    "spoken-digits": FileTrial(
         job="classify",
         file="spoken_digits/fsdd_recordings.tar.gz",
         options={"label_pattern": r"^(\d)_", "test_pattern": r"_[0-4]\.wav$"},
         goals=(Goal("accuracy", "%", at_least=96.0),),
         units=(0, 1, 2),
     ),
-    "japanese-vowels": Case(
+    "japanese-vowels": FileTrial(
         job="classify",
         file="japanese_vowels/JapaneseVowels_TRAIN.ts.gz",
         options={
@@ -98,7 +98,7 @@ CASES: dict[str, Case] = {
             "answers, noise 0.6) reaches 94.9 % of the test file was known by then.",
         ),
     ),
-    "imdb": Case(
+    "imdb": FileTrial(
         job="classify",
         file="imdb/train.jsonl.gz",
         options={
@@ -111,7 +111,7 @@ CASES: dict[str, Case] = {
             "evaluate_every": 2_000,
         },
     ),
-    "shakespeare": Case(
+    "shakespeare": FileTrial(
         job="language",
         file="tinyshakespeare/input.txt.gz",
         options={

@@ -15,7 +15,7 @@ from carousel.errors import InputError
 from carousel.jobs.run import Run
 from carousel.jobs.settings import TrainSettings
 from carousel.report.metrics import curves
-from carousel.report.results import HIGHER_IS_BETTER, Row, Table, number, setting_text
+from carousel.report.results import HIGHER_IS_BETTER, ResultTable, Row, number, setting_text
 
 _JUDGED_ON = (
     *("file", "target", "time", "id", "horizon", "unit", "test", "test_share", "test_pattern", "labels", "label_pattern"),
@@ -40,8 +40,8 @@ class Comparison:
 
     job: str
     runs: list[str]
-    scores: Table
-    settings: Table
+    scores: ResultTable
+    settings: ResultTable
     notes: list[str]
     panels: dict[tuple[str, str], dict[str, list[list[tuple[float, float]]]]]
     commands: list[tuple[str, str]]
@@ -74,14 +74,16 @@ def compare(runs: Sequence[Path]) -> Comparison:
         job=all_settings[0].job,
         runs=names,
         scores=_scores(names, results, [_weights(run) for run in runs]),
-        settings=Table(["setting", *names], [[name.replace("_", " "), *(table[name] for table in tables)] for name in differing]),
+        settings=ResultTable(
+            ["setting", *names], [[name.replace("_", " "), *(table[name] for table in tables)] for name in differing]
+        ),
         notes=_notes(all_settings, differing),
         panels=_panels(opened, names, results[0].rows, all_settings[0]),
         commands=[(name, result.command) for name, result in zip(names, results, strict=True)],
     )
 
 
-def _scores(names: Sequence[str], results: Sequence[Any], weights: Sequence[int]) -> Table:
+def _scores(names: Sequence[str], results: Sequence[Any], weights: Sequence[int]) -> ResultTable:
     """The network of each run, and under them the baselines that all runs share."""
     shared = [row for row in results[0].rows[:-1] if all(row in result.rows for result in results[1:])]
     own = [result.rows[-1] for result in results]  # a job's own network stands last
@@ -98,7 +100,7 @@ def _scores(names: Sequence[str], results: Sequence[Any], weights: Sequence[int]
     better = max if first in HIGHER_IS_BETTER else min
     best = better((row[first] for row in rows if first in row), default=None)
     leading = tuple(n for n, row in enumerate(rows) if row.get(first) == best)
-    return Table(["run", *measures, "seconds", "sequences", "weights"], lines, leading)
+    return ResultTable(["run", *measures, "seconds", "sequences", "weights"], lines, leading)
 
 
 def _weights(run: Path) -> int:

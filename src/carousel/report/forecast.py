@@ -16,7 +16,7 @@ from carousel.jobs.forecast import Held, Result, Settings, monitor
 from carousel.jobs.run import Run
 from carousel.report import plots
 from carousel.report.content import Content
-from carousel.report.results import Row, Table, number
+from carousel.report.results import ResultTable, Row, number
 
 _WORST = 5  # origins listed where the error is largest
 _SERIES = 10  # series listed where the error is largest
@@ -181,7 +181,7 @@ def _apart(errors: np.ndarray, horizon: int) -> list[int]:
     return chosen
 
 
-def _worst_table(result: Result, shown: Held, worst: Sequence[int], errors: np.ndarray, forecast: np.ndarray) -> Table:
+def _worst_table(result: Result, shown: Held, worst: Sequence[int], errors: np.ndarray, forecast: np.ndarray) -> ResultTable:
     """What was forecast and what came, at the origins with the largest errors."""
     horizon = forecast.shape[1]
     largest = [float(np.nanmax(np.abs(shown.truth)))]
@@ -190,15 +190,15 @@ def _worst_table(result: Result, shown: Held, worst: Sequence[int], errors: np.n
         first, last = shown.times[at], shown.times[at + horizon - 1]
         means = errors[at], forecast[at].mean(), mean(shown.truth[at : at + horizon])
         rows.append([f"{rank}. {first} to {last}", *(number(float(value), largest) for value in means)])
-    return Table([f"{result.time_name} of first and last step", "mean absolute error", "mean forecast", "mean truth"], rows)
+    return ResultTable([f"{result.time_name} of first and last step", "mean absolute error", "mean forecast", "mean truth"], rows)
 
 
 def _series_table(
     result: Result, own: Sequence[float], errors: Mapping[str, Sequence[np.ndarray]], methods: Sequence[str]
-) -> Table:
+) -> ResultTable:
     """The series with the largest errors, and every method's mean absolute error on them."""
     rows = []
     for n in np.argsort([-error for error in own], kind="stable").tolist()[:_SERIES]:
         means = [float(mean(errors[method][n])) for method in methods]
         rows.append([result.held[n].id, *(number(value, means) for value in means)])
-    return Table(["series", *methods], rows)
+    return ResultTable(["series", *methods], rows)

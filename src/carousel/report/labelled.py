@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from carousel.jobs.labelled import LabelledResult
 from carousel.report import plots
 from carousel.report.content import Content
-from carousel.report.results import Row, Table, number
+from carousel.report.results import ResultTable, Row, number
 
 
-def labelled_content(title: str, model: str, result: LabelledResult, worst: Table) -> Content:
+def labelled_content(title: str, model: str, result: LabelledResult, worst: ResultTable) -> Content:
     """The confusion matrix, the table of the most confident mistakes, what the gates did, and the scores in one sentence.
 
     Args:
@@ -46,10 +46,10 @@ def _gates(example: dict[str, Any]) -> Figure:
     return plots.gates(found, example["steps"], time_name, series, "input")
 
 
-def mistakes_table(mistakes: Sequence[Row], where: Sequence[str]) -> Table:
+def mistakes_table(mistakes: Sequence[Row], where: Sequence[str]) -> ResultTable:
     """The columns `where` of each mistake, its true and its predicted label, and how sure the network was."""
     columns = [*where, "truth", "predicted", "probability"]
-    return Table(columns, [[*(str(one[name]) for name in columns[:-1]), f"{one['probability']:.3f}"] for one in mistakes])
+    return ResultTable(columns, [[*(str(one[name]) for name in columns[:-1]), f"{one['probability']:.3f}"] for one in mistakes])
 
 
 def _finding(model: str, rows: Sequence[Row], counts: np.ndarray) -> str:

@@ -22,7 +22,7 @@ HIGHER_IS_BETTER = ("accuracy", "macro-F1")
 """Measures of a job's table; every other one is an error."""
 
 
-class Table(NamedTuple):
+class ResultTable(NamedTuple):
     """Text by rows and columns; `best` are the numbers of the rows to show in bold."""
 
     columns: list[str]
@@ -76,16 +76,16 @@ def setting_text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def errors_table(methods: Sequence[Row]) -> Table:
+def errors_table(methods: Sequence[Row]) -> ResultTable:
     """The errors (or scores) of one run's methods, as `Result.rows` of a job has them; the first measure tells the best."""
     measures = [name for name in methods[0] if name != "method"]
     columns = {name: [method[name] for method in methods] for name in measures}
     rows = [[method["method"], *(number(method[name], like=columns[name]) for name in measures)] for method in methods]
     better = max if measures[0] in HIGHER_IS_BETTER else min
-    return Table(["method", *measures], rows, (better(range(len(methods)), key=lambda n: methods[n][measures[0]]),))
+    return ResultTable(["method", *measures], rows, (better(range(len(methods)), key=lambda n: methods[n][measures[0]]),))
 
 
-def recipe_table(rows: Sequence[Row]) -> Table:
+def recipe_table(rows: Sequence[Row]) -> ResultTable:
     """One recipe's rows: each measure's mean and sample standard deviation over the runs, and their time.
 
     The best row is that with the best mean of the first measure.
@@ -100,7 +100,7 @@ def recipe_table(rows: Sequence[Row]) -> Table:
         table.append([row["row"], *cells, str(len(row["runs"])), f"{mean(seconds):.1f}" if any(seconds) else ""])
     sign = -1 if higher_is_better(rows, measures[0]) else 1
     best = min(range(len(rows)), key=lambda n: sign * mean(values[measures[0]][n]) if values[measures[0]][n] else math.inf)
-    return Table(["row", *measures, "runs", "seconds a run"], table, (best,))
+    return ResultTable(["row", *measures, "runs", "seconds a run"], table, (best,))
 
 
 def by_measure(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -116,7 +116,7 @@ def higher_is_better(rows: Sequence[Row], measure: str) -> bool:
     return any("at_least" in goal for row in rows for goal in row["goals"] if goal["measure"] == measure)
 
 
-def claims_table(rows: Sequence[Row]) -> Table:
+def claims_table(rows: Sequence[Row]) -> ResultTable:
     """Every claim and goal of every row beside what was measured here, and whether the goal was met.
 
     A row with neither shows all that it measured; a column that would be empty is left out.
@@ -135,7 +135,7 @@ def claims_table(rows: Sequence[Row]) -> Table:
             lines.append([row["row"], measure, claim, goal, ours, verdict])
     columns = ["row", "measure", "paper", "goal", "ours", "verdict"]
     used = [n for n in range(len(columns)) if any(line[n] for line in lines)]
-    return Table([columns[n] for n in used], [[line[n] for n in used] for line in lines])
+    return ResultTable([columns[n] for n in used], [[line[n] for n in used] for line in lines])
 
 
 def by_recipe(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -230,6 +230,6 @@ def _ours(summary: Row | None, statistic: str, trials: int) -> str:
     return middle if summary["n"] == 1 else f"{named} ({low} to {high}; {summary['n']} runs)"
 
 
-def _markdown(table: Table) -> list[str]:
+def _markdown(table: ResultTable) -> list[str]:
     rows = [table.columns, ["---"] * len(table.columns), *([cell.replace("|", "\\|") for cell in row] for row in table.rows)]
     return [f"| {' | '.join(row)} |" for row in rows]

@@ -333,7 +333,7 @@ def test_an_operation_without_lowering_is_named() -> None:
 
 
 def test_every_kind_has_a_lowering() -> None:
-    from carousel.engine.native.singles import WRITERS
+    from carousel.engine.native.single_ops import WRITERS
 
     for name, row in KINDS.items():
         assert (row.form == "single") == (name in {"matvec", *WRITERS}), name

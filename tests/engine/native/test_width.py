@@ -12,7 +12,7 @@ from torch import Tensor
 
 import carousel
 from carousel.cells import GRU, LSTM, MGU, NTM
-from carousel.engine import lowered
+from carousel.engine import scan_function
 from carousel.engine.native import jit, tiles
 
 CELLS: dict[str, Callable[[], carousel.Cell]] = {
@@ -46,7 +46,7 @@ def test_the_width_of_registers_changes_no_bit(
     made = []
     for bits in (256, 512):
         monkeypatch.setattr(jit, "vector_bits", lambda bits=bits: bits)
-        monkeypatch.setattr(lowered, "_cache", OrderedDict())
+        monkeypatch.setattr(scan_function, "_cache", OrderedDict())
         monkeypatch.setenv("CAROUSEL_CACHE", str(tmp_path / str(bits)))
         tiles.library.cache_clear()
         made.append(results(cell, B, dtype))

@@ -28,7 +28,7 @@ class Kind:
     call:       (output, attributes, whether each value has a leading axis of rows) -> the PyTorch function of the inputs.
     form:       how a loop runs it: "elementwise"; "reduction", among elementwise ones over the shape of its input; "view",
                 which only looks at memory in another way; "cat" and "outer", which become these; "single", a unit of its own
-                that native/singles.py writes.
+                that native/single_ops.py writes.
     shape:      (shapes of the inputs, attributes) -> the output's; None where `Builder.emit` must be given it.
     dtype:      the output's; None for that of the first value among the inputs from `typed_by` on.
     arity:      of an elementwise kind: the number of its inputs.

@@ -1,7 +1,7 @@
 """The native lowering: a `Loop` as machine code for this processor, made with LLVM.
 
-plan.py says which operations run together and where values lie; nest.py, singles.py and matvec.py
-write them in LLVM's text, math.py the elementary functions, lower.py the loop around them; jit.py
+layout.py says which operations run together and where values lie; fused_nests.py, single_ops.py and matvec.py
+write them in LLVM's text, math.py the elementary functions, loop_code.py the loop around them; jit.py
 turns the text into functions and keeps them on disk, threads.py runs them; lanes.py has rows side by
 side in vectors; step.py is a single step. llvmlite is loaded when the first loop is compiled.
 """
@@ -13,10 +13,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from carousel.engine.call import Call
 from carousel.engine.ir import Loop
-from carousel.engine.lowered import Lowered
 from carousel.engine.lowering import LoopRunner, Lowering, WholeStep
+from carousel.engine.scan_call import Call
+from carousel.engine.scan_function import Lowered
 
 _FREQUENT = frozenset({torch.float32, torch.float64, torch.int64, torch.bool})
 

@@ -19,7 +19,7 @@ from carousel.engine.lock import LOCK
 from carousel.engine.lowering import LoopRunner
 from carousel.engine.native import jit, lanes, threads, tiles
 from carousel.engine.native.lanes import LaneLoop
-from carousel.engine.native.lower import WORDS, Program
+from carousel.engine.native.loop_code import WORDS, LoopCode
 from carousel.engine.native.routine import ALIGNMENT
 from carousel.engine.native.threads import symbols
 from carousel.engine.packing import Packing
@@ -131,7 +131,7 @@ class CompiledLoop:
 
     def llvm_ir(self, rows: str = "many") -> str:
         """The LLVM text for blocks of "one" row or of "many"."""
-        return Program(self.loop, self.width, rows == "one").text()
+        return LoopCode(self.loop, self.width, rows == "one").text()
 
 
 class _Variant:
@@ -139,7 +139,7 @@ class _Variant:
 
     def __init__(self, loop: Loop, width: int, single: bool, together: bool = False) -> None:
         self.loop, self.width, self.single, self.together = loop, width, single, together
-        self.program = Program(loop, width, single, together)
+        self.program = LoopCode(loop, width, single, together)
         self.matrix_bytes = sum(p.packed * p.dtype.itemsize for p in self.program.products.values() if not p.is_small)
         products = sum(product.m * product.k for product in self.program.products.values())
         self.elements = sum(prod(op.output.shape) for op in loop.ops) + products // 8  # of a row and step, roughly

@@ -3,7 +3,7 @@
 A vector of a small network's values is mostly air: a layer of four units fills a quarter of it. Where many rows run the
 same steps (trials of an experiment, a population of networks), the same element of L rows makes a full one. `in_lanes` says
 that in the representation itself: a value (...) of a row becomes (..., L) of a block, products of a matrix and a vector
-become products with L columns, and what is written for one row (nest.py, singles.py) then runs a block.
+become products with L columns, and what is written for one row (fused_nests.py, single_ops.py) then runs a block.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import torch
 
 from carousel.engine.ir import Op, Value
 from carousel.engine.native import math
+from carousel.engine.native.layout import FORMS, Layout, Target
 from carousel.engine.native.matvec import Product
 from carousel.engine.native.place import Place
-from carousel.engine.native.plan import FORMS, Plan, Target
 from carousel.engine.native.text import TYPES, Number, Text, Vectors
 from carousel.errors import InputError
 
@@ -31,7 +31,7 @@ class Routine:
     together:  threads divide the outputs of a large product among them, not only the rows.
     """
 
-    def __init__(self, plan: Plan, width: int, single: bool, together: bool = False) -> None:
+    def __init__(self, plan: Layout, width: int, single: bool, together: bool = False) -> None:
         self.plan, self.width, self.single, self.together = plan, width, single, together
         self.text = Text()
         self.locals: list[str] = []  # variables, at the head of the function

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from carousel.cell import Cell
-from carousel.engine.call import Call
 from carousel.engine.lock import LOCK
-from carousel.engine.lowered import Lowered
 from carousel.engine.native.compiled import OneStep, compile_loop
 from carousel.engine.packing import packing
+from carousel.engine.scan_call import Call
+from carousel.engine.scan_function import Lowered
 from carousel.torch_private import pytree, storage_id, storage_users, version
 
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer)

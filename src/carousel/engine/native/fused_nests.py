@@ -14,8 +14,8 @@ from math import prod
 
 from carousel.engine.ir import Op, Value
 from carousel.engine.native import elementwise
+from carousel.engine.native.layout import FORMS, Unit
 from carousel.engine.native.place import Place
-from carousel.engine.native.plan import FORMS, Unit
 from carousel.engine.native.routine import Routine
 from carousel.engine.native.text import Number, Vectors
 

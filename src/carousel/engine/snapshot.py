@@ -43,7 +43,7 @@ class Key:
         return self is other or (isinstance(other, Key) and self._hash == other._hash and self.value == other.value)
 
 
-class Watched:
+class Snapshot:
     """A cell's key and weights, and whether they still hold.
 
     key:         equal for cells whose captured steps are the same.
@@ -92,10 +92,10 @@ class Watched:
         )
 
 
-_watched: WeakKeyDictionary[Cell, Watched] = WeakKeyDictionary()
+_watched: WeakKeyDictionary[Cell, Snapshot] = WeakKeyDictionary()
 
 
-def watched(cell: Cell) -> Watched:
+def snapshot_of(cell: Cell) -> Snapshot:
     """The cell's key and weights as they are now.
 
     Raises:
@@ -103,7 +103,7 @@ def watched(cell: Cell) -> Watched:
     """
     found = _watched.get(cell)
     if found is None or not found.holds(cell):
-        found = Watched(cell)
+        found = Snapshot(cell)
         if found.is_settled:
             _watched[cell] = found
         else:  # what it holds may hold the cell

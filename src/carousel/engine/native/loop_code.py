@@ -18,9 +18,9 @@ from __future__ import annotations
 from math import prod
 
 from carousel.engine.ir import Loop, Value
-from carousel.engine.native import jit, math, matvec, singles, tiles
-from carousel.engine.native.nest import Nest
-from carousel.engine.native.plan import Plan
+from carousel.engine.native import jit, math, matvec, single_ops, tiles
+from carousel.engine.native.fused_nests import Nest
+from carousel.engine.native.layout import Layout
 from carousel.engine.native.routine import ALIGNMENT, Routine
 from carousel.engine.native.text import Text
 
@@ -42,7 +42,7 @@ declare void @GOMP_barrier()
 """
 
 
-class Program:
+class LoopCode:
     """The native text of a loop for blocks of one row or of many, and the memory that it needs.
 
     Attributes:
@@ -53,7 +53,7 @@ class Program:
 
     def __init__(self, loop: Loop, width: int, single: bool, together: bool = False) -> None:
         self.loop, self.together = loop, together
-        self.routine = Routine(Plan.of(loop), width, single, together)
+        self.routine = Routine(Layout.of(loop), width, single, together)
         self.scratch_bytes = self.routine.scratch_bytes
         self._lay_out_matrices()
 
@@ -209,7 +209,7 @@ class Program:
                     self._base(stem, index, value, text.mul(place, prod(value.shape)))
             for unit in self.routine.plan.units:
                 if unit.shape is None:
-                    singles.write(self.routine, unit.ops[0])
+                    single_ops.write(self.routine, unit.ops[0])
                 else:
                     Nest(self.routine, unit).write()
 

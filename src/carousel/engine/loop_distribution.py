@@ -17,7 +17,7 @@ import networkx as nx
 
 from carousel.engine.ir import SHARED, STEP, Carry, Loop, Op, Value
 from carousel.engine.kinds import KINDS
-from carousel.engine.totals import Total
+from carousel.engine.sums_over_time import Total
 
 
 @dataclass(frozen=True)

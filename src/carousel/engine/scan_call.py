@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from carousel.engine.watch import Watched
+from carousel.engine.snapshot import Snapshot
 from carousel.torch_private import is_traced, pytree
 
 
@@ -28,7 +28,7 @@ class Call:
     return_states:   give the states after each step too.
     """
 
-    cell_now: Watched
+    cell_now: Snapshot
     steps: int
     batch: int
     inputs: Any

@@ -8,10 +8,10 @@ import carousel
 from carousel import engine
 from carousel.cell import Cell, Stack
 from carousel.cells import GRU, LSTM
-from carousel.engine import lowered, plan, program, watch
-from carousel.engine.call import Call
-from carousel.engine.distribute import Batched, Recurrence, Shift
+from carousel.engine import plan, program, scan_function, snapshot
+from carousel.engine.loop_distribution import Batched, Recurrence, Shift
 from carousel.engine.packing import packing
+from carousel.engine.scan_call import Call
 from carousel.errors import InputError
 from cell_table import build
 from comparison import agree, everything
@@ -24,8 +24,8 @@ def x64(*shape, seed=0):
 def plan_of(cell, x, grad=True):
     """The plan of a scan over x, with gradients for everything or for nothing."""
     state = torch.utils._pytree.tree_map(lambda leaf: leaf.expand(x.shape[1], *leaf.shape), cell.initial_state())
-    call = Call(watch.watched(cell), x.shape[0], x.shape[1], x, state, None, {}, {}, None, False)
-    found = lowered.lower(cell, call, engine.LOWERING)
+    call = Call(snapshot.snapshot_of(cell), x.shape[0], x.shape[1], x, state, None, {}, {}, None, False)
+    found = scan_function.lower(cell, call, engine.LOWERING)
     n_states = len(found.graph.state)
     return found.program((grad,) * len(found.arguments), (grad,) * n_states, False).plan
 
@@ -217,7 +217,7 @@ class Odd(Cell):
 
 def test_an_unsupported_operation_is_named_with_its_line():
     x = torch.randn(3, 2, 2)
-    with pytest.raises(InputError, match=r"no aten.special_bessel_j0.default \(.*test_lowered.py:\d+\)"):
+    with pytest.raises(InputError, match=r"no aten.special_bessel_j0.default \(.*test_scan_function.py:\d+\)"):
         carousel.scan(Odd(), x, backend="native")
     torch.testing.assert_close(carousel.scan(Odd(), x, backend="auto")[0], carousel.scan(Odd(), x, backend="eager")[0])
 
@@ -239,9 +239,9 @@ def test_native_is_for_plain_tensors_on_the_cpu():
 
 def test_one_capture_for_all_sizes_and_lengths(monkeypatch):
     seen = []
-    original = lowered._captured
-    monkeypatch.setattr(lowered, "_captured", lambda *arguments: seen.append(1) or original(*arguments))
-    monkeypatch.setattr(lowered, "_cache", type(lowered._cache)())
+    original = scan_function._captured
+    monkeypatch.setattr(scan_function, "_captured", lambda *arguments: seen.append(1) or original(*arguments))
+    monkeypatch.setattr(scan_function, "_cache", type(scan_function._cache)())
     cell = LSTM(2, 3)
     for T, B in ((4, 3), (2, 1), (7, 0), (1, 8)):
         carousel.scan(cell, torch.randn(T, B, 2), backend="native")
@@ -266,7 +266,7 @@ def test_another_default_device_changes_nothing(lengths, long, monkeypatch):
     cell, x = LSTM(2, 3).double(), x64(5, 3, 2)
 
     def found():
-        lowered._cache.clear()
+        scan_function._cache.clear()
         y, state, states = carousel.scan(cell, x, lengths=lengths, return_states=True, backend="native")
         return [y, *state, *states, *torch.autograd.grad(y.square().sum() + state[0].sum(), list(cell.parameters()))]
 

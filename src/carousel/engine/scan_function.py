@@ -18,7 +18,6 @@ from torch import Tensor
 
 from carousel.cell import Cell
 from carousel.engine import batched
-from carousel.engine.call import Call, rebuilt, structure
 from carousel.engine.capture import UnsupportedStep, capture
 from carousel.engine.ir import ROW, SHARED, STEP, Graph, Loop, Value
 from carousel.engine.lock import LOCK
@@ -27,6 +26,7 @@ from carousel.engine.packing import Packing, packing
 from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
 from carousel.engine.program import Program, Stager, make_prelude, make_program
 from carousel.engine.rewrite import rewritten
+from carousel.engine.scan_call import Call, rebuilt, structure
 from carousel.torch_private import is_wrapped, pytree
 
 _CACHE_SIZE = 256

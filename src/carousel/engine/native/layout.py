@@ -1,6 +1,6 @@
 """Which operations of a loop run together, and where their values lie.
 
-A `Plan` turns the operations into units, run one after the other at every step. A unit is either a
+A `Layout` turns the operations into units, run one after the other at every step. A unit is either a
 fused nest, elementwise operations and reductions over one shape whose values pass from one to the
 next in registers, or one operation of another kind. Views need no unit. Values are written where
 they are wanted: in their slot of a cat, in the memory of the whole sequence, over the state they
@@ -43,7 +43,7 @@ class Unit:
 
 
 @dataclass
-class Plan:
+class Layout:
     """The units of a loop, in order, and what becomes of each value."""
 
     loop: Loop
@@ -54,9 +54,9 @@ class Plan:
     dense: set[Value] = field(default_factory=set)  # values that something reads as one contiguous run
 
     @staticmethod
-    def of(loop: Loop) -> Plan:
+    def of(loop: Loop) -> Layout:
         """The plan of a loop; InputError for an operation that has no lowering."""
-        plan = Plan(loop)
+        plan = Layout(loop)
         ops = plan._rewritten()
         for op in ops:
             plan._schedule(op)
