@@ -113,7 +113,9 @@ def test_an_offset_of_a_billion_changes_nothing(tmp_path, kind):
         settings = Settings(kinds_of_file(tmp_path / name, offset)[kind], **{**QUICK, "hidden": 16, "sequences": 1600})
         result = classify.train(settings, tmp_path / name / "run", progress=False)
         accuracies.append(result.rows[-1]["accuracy"])
-        inputs.append(Run(tmp_path / name / "run").prepared_as(labelled.Prepared.of).inputs(classify._parts(settings).test))
+        inputs.append(
+            Run(tmp_path / name / "run").prepared_as(labelled.LabelledPreprocessing.of).inputs(classify._parts(settings).test)
+        )
     torch.testing.assert_close(*inputs, rtol=1e-5, atol=1e-5)
     assert min(accuracies) > 90
     records = list(classify.predict(tmp_path / "shifted" / "run", settings.file))
@@ -288,7 +290,7 @@ def test_steps_past_the_longest_length_are_not_read(ts, tmp_path):
     settings = Settings(ts, max_length=3, **{**QUICK, "sequences": 160})
     classify.train(settings, tmp_path / "run", progress=False)
     parts = classify._parts(settings)
-    prepared = Run(tmp_path / "run").prepared_as(labelled.Prepared.of)
+    prepared = Run(tmp_path / "run").prepared_as(labelled.LabelledPreprocessing.of)
     assert {len(x) for x in prepared.inputs(parts.test)} == {3}
     np.testing.assert_array_equal(prepared.inputs(parts.test)[0], prepared.encoding.encode(parts.test.items[0], "")[:3])
 
