@@ -219,3 +219,31 @@ class Weighted(TreeCell):
 def test_a_cell_of_ones_own_runs_natively() -> None:
     forest = Forest.of([[[], [], [0, 1], [], [2, 3]]], torch.randn(5, 2, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(fold(Weighted(), forest, backend="native"), fold(Weighted(), forest, backend="eager"))
+
+
+class Twice(TreeCell):
+    """A state of two parts that a node makes alike and a leaf does not."""
+
+    input_size = output_size = arity = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.double))
+
+    def leaf(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, 2 * x
+
+    def merge(self, x: Tensor, children: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        h = torch.tanh(self.W @ (children[0] + children[1]).reshape(-1) + x)
+        return h, h
+
+
+def test_a_state_whose_parts_are_one_value_runs_natively() -> None:
+    cell = Twice()
+    forest = Forest.of([[[], [], [0, 1], [], [2, 3], [4, 4]], [[], [0]]])
+    x = inputs_of(forest, cell)
+    found = []
+    for backend in ("native", "eager"):
+        outputs, states = fold(cell, forest, x, backend=backend)
+        found.append((outputs, states, gradients(outputs + 3 * states[1], [x, cell.W])))
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
