@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from carousel import Forest, InputError, TreeCell, fold, scan
+from carousel import Forest, InputError, TreeCell, engine, fold, scan
 from carousel.cells import RNTN, ChildSumTreeLSTM, Elman, NaryTreeLSTM, RecursiveNet, TreeGRU
-from carousel.engine import scan_function
+from carousel.engine import reference, scan_function
 from test_forest import forests
 
 CELLS = {
@@ -247,3 +247,35 @@ def test_a_state_whose_parts_are_one_value_runs_natively() -> None:
         outputs, states = fold(cell, forest, x, backend=backend)
         found.append((outputs, states, gradients(outputs + 3 * states[1], [x, cell.W])))
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("hidden", [6, 260])  # the matrices of the larger are read by all threads together
+def test_threads_share_the_nodes_of_a_height(threads: int, hidden: int) -> None:
+    torch.manual_seed(0)
+    cell = NaryTreeLSTM(3, hidden)
+    star = [[], [], [0, 1], [], [2, 3], [], [], [5, 6], [4, 7]]
+    forest = Forest.of([star, [[]], *[star] * 20])
+    x = torch.randn(forest.nodes, 3).requires_grad_()
+    sides = []
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        for backend in ("native", "native", "eager"):
+            outputs, _ = fold(cell, forest, x, backend=backend)
+            sides.append([outputs, *gradients(outputs, [x, *cell.parameters()])])
+    finally:
+        torch.set_num_threads(before)
+    assert all(map(torch.equal, sides[0], sides[1]))
+    for ours, theirs in zip(sides[0], sides[2], strict=True):
+        assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+def test_the_reference_lowering_runs_over_heights_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = cell_of("child-sum")
+    forest = Forest.of([[[], [], [0, 1], [0, 2], [1, 2, 3]]])
+    x = inputs_of(forest, cell)
+    expected = gradients(fold(cell, forest, x, backend="native")[0], [x, *cell.parameters()])
+    monkeypatch.setattr(engine, "LOWERING", reference.Reference())
+    found = gradients(fold(cell, forest, x, backend="native")[0], [x, *cell.parameters()])
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)

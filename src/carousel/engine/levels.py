@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,11 +20,11 @@ from torch.autograd.function import once_differentiable
 
 from carousel.cell import Cell
 from carousel.engine import batched
-from carousel.engine.ir import STEP, Graph, Loop, Value
+from carousel.engine.ir import STEP, Carry, Graph, Loop, Value
 from carousel.engine.lock import LOCK
 from carousel.engine.loop_distribution import Batched, Recurrence, Shift, Stage
-from carousel.engine.lowering import LoopRunner, Lowering
-from carousel.engine.packing import Packing, packing
+from carousel.engine.lowering import Gathering, HeightsRunner, Lowering
+from carousel.engine.packing import packing
 from carousel.engine.plan import Plan, make_plan
 from carousel.engine.scan_call import Call
 from carousel.engine.scan_function import Lowered, lower
@@ -41,6 +41,11 @@ class Levels:
     offsets: list[int]
     children: Tensor
     parents: Tensor
+
+    @cached_property
+    def bounds(self) -> Tensor:
+        """The offsets as a tensor."""
+        return torch.tensor(self.offsets)
 
     @property
     def inner(self) -> int:
@@ -155,88 +160,59 @@ class LevelProgram:
 
 
 class _Upward:
-    """The states as they come about: of each carry (leaves + inner + 1, ...), the last row zero for a child that is not there."""
+    """The states as they come about: those of the leaves, and of each carry (inner, ...) what the nodes with children give."""
 
-    def __init__(self, levels: Levels, leaf_states: dict[Value, Tensor]) -> None:
+    def __init__(self, levels: Levels, leaf_states: Env) -> None:
         self.levels = levels
-        self.bounds = list(pairwise(levels.offsets))
-        self.buffers: Env = {}
-        for value, leaf in leaf_states.items():
-            buffer = leaf.new_empty((levels.leaves + levels.inner + 1, *leaf.shape[1:]))
-            buffer[: levels.leaves] = leaf
-            buffer[-1] = 0
-            self.buffers[value] = buffer
+        self.leaf_states = {before: leaf.contiguous() for before, leaf in leaf_states.items()}
+        self.made: Env = {}
 
-    def place(self, value: Value) -> Tensor:
-        """Where a loop reads what it gathers, (inner, K, ...)."""
-        like = self.buffers[value]
-        return like.new_empty((self.levels.inner, *value.shape))
+    def have(self, carry: Carry, made: Tensor) -> None:
+        """Take (inner, ...) what a loop gives, which later nodes gather; it need not be written yet."""
+        self.made[carry.before] = made
 
-    def gather(self, value: Value, place: Tensor, start: int, stop: int) -> None:
-        """The children's states of some nodes, to their place."""
-        index = self.levels.children[start:stop].reshape(-1)
-        torch.index_select(self.buffers[value], 0, index, out=place[start:stop].reshape(len(index), *place.shape[2:]))
+    def gathering(self, before: Value) -> Gathering:
+        """The children's states of each node, (inner, K, ...)."""
+        target = like_node(before, self.levels.inner)
+        return Gathering(target, self.levels.children.contiguous(), self.leaf_states[before], self.made[before])
 
-    def gather_all(self, value: Value) -> Tensor:
-        place = self.place(value)
-        self.gather(value, place, 0, self.levels.inner)
-        return place
-
-    def results(self, before: Value, after: Value) -> Tensor:
-        """Where a loop writes what later nodes gather, (inner, ...)."""
-        return self.buffers[before][self.levels.leaves : -1]
-
-    def settle(self, before: Value, after: Value, made: Tensor) -> Tensor:
+    def settle(self, carry: Carry, made: Tensor) -> Tensor:
         """Take a state that is known for all nodes, and give what each reads."""
-        self.results(before, after).copy_(made)
-        return self.gather_all(before)
+        self.have(carry, made.expand(self.levels.inner, *carry.after.shape).contiguous())
+        return self.gather_all(carry.before)
+
+    def gather_all(self, before: Value) -> Tensor:
+        return self.gathering(before).all()
 
 
 class _Downward:
-    """The cotangents: of each carry what the nodes' states have from outside, and (inner * K + 1, ...) what each gives a child."""
+    """The cotangents: of each carry what the nodes' states have from outside, and (inner, K, ...) what each gives its children."""
 
     def __init__(self, levels: Levels, given: Env) -> None:
-        self.levels = levels
-        self.bounds = list(pairwise(levels.offsets))[::-1]
-        self.given = given
+        self.levels, self.given = levels, given
         self.sent: Env = {}
 
-    def place(self, value: Value) -> Tensor:
-        return self.given[value].new_empty((self.levels.inner, *value.shape))
+    def have(self, carry: Carry, made: Tensor) -> None:
+        self.sent[carry.before] = made
 
-    def gather(self, value: Value, place: Tensor, start: int, stop: int) -> None:
-        leaves = self.levels.leaves
-        came = self._from_parents(value, start + leaves, stop + leaves)
-        torch.add(self.given[value][start:stop], came, out=place[start:stop])
+    def gathering(self, before: Value) -> Gathering:
+        """The cotangent of each node's state, (inner, ...)."""
+        given = self.given[before].contiguous()
+        return self._from_parents(before, self.levels.parents[self.levels.leaves :], given)
 
-    def results(self, before: Value, after: Value) -> Tensor:
-        return self._sent(before, after)[:-1].reshape(self.levels.inner, *after.shape)
+    def settle(self, carry: Carry, made: Tensor) -> Tensor:
+        self.have(carry, made.expand(self.levels.inner, *carry.after.shape).contiguous())
+        return self.gathering(carry.before).all()
 
-    def settle(self, before: Value, after: Value, made: Tensor) -> Tensor:
-        self.results(before, after).copy_(made)
-        place = self.place(before)
-        self.gather(before, place, 0, self.levels.inner)
-        return place
-
-    def of_leaves(self, value: Value) -> Tensor | None:
-        return self._from_parents(value, 0, self.levels.leaves) if value in self.sent else None
-
-    def _sent(self, before: Value, after: Value) -> Tensor:
+    def of_leaves(self, before: Value) -> Tensor | None:
         if before not in self.sent:
-            slots = self.levels.inner * after.shape[0]
-            self.sent[before] = self.given[before].new_empty((slots + 1, *after.shape[1:]))
-            self.sent[before][-1] = 0
-        return self.sent[before]
+            return None
+        nothing = self.given[before].new_zeros((self.levels.leaves, *before.shape))
+        return self._from_parents(before, self.levels.parents[: self.levels.leaves], nothing).all()
 
-    def _from_parents(self, value: Value, start: int, stop: int) -> Tensor:
-        index = self.levels.parents[start:stop]
-        came = self.sent[value].index_select(0, index.reshape(-1))
-        if index.shape[1] == 1:
-            return came
-        total, *others = came.reshape(*index.shape, *came.shape[1:]).unbind(1)
-        for other in others:  # in the order of the parents, whatever their number
-            total = total + other
-        return total
+    def _from_parents(self, before: Value, index: Tensor, given: Tensor) -> Gathering:
+        sent = self.sent[before].flatten(0, 1)
+        return Gathering(torch.empty_like(given), index.contiguous(), None, sent, given)
 
 
 _States = _Upward | _Downward
@@ -248,10 +224,8 @@ def _at_once(stage: Batched, lead: Mapping[Value, int], graph: Graph) -> Callabl
 
 
 def _shift(stage: Shift) -> Callable[..., None]:
-    before, after = stage.carry.before, stage.carry.after
-
     def run(env: Env, states: _States, lowering: Lowering) -> None:
-        env[before] = states.settle(before, after, env[after])
+        env[stage.carry.before] = states.settle(stage.carry, env[stage.carry.after])
 
     return run
 
@@ -266,51 +240,29 @@ class _Loop:
         self.afters = tuple(dict.fromkeys(carry.after for carry in loop.carried))
         self.others = tuple(value for value in loop.written if value not in self.befores and value not in self.afters)
         self.shared, self.per_node = loop.shared, loop.per_step
-        flat: Loop = replace(
-            loop,
-            per_step=(*loop.per_step, *self.befores),
-            carried=(),
-            written=(*self.afters, *self.others),
-            reverse=False,
-        )
-        self.run_loop: LoopRunner = lowering.compile(flat)
+        flat: Loop = replace(loop, per_step=(*loop.per_step, *self.befores), carried=(), written=(*self.afters, *self.others))
+        self.run_loop: HeightsRunner = lowering.over_heights(flat)
 
     def __call__(self, env: Env, states: _States, lowering: Lowering) -> None:
         levels = states.levels
         shared = [env[value].contiguous() for value in self.shared]
         per_node = [env[value].contiguous() for value in self.per_node]
-        gathered = [states.place(value) for value in self.befores]
-        results = {carry.after: states.results(carry.before, carry.after) for carry in reversed(self.carries)}
+        results = {after: like_node(after, levels.inner) for after in self.afters}
+        for carry in self.carries:
+            states.have(carry, results[carry.after])
+        gathering = [states.gathering(before) for before in self.befores]
+        gathered = [one.target for one in gathering]
         others = [like_node(value, levels.inner) for value in self.others]
         sums = [torch.zeros((lowering.sum_parts(), *total.output.shape), dtype=total.output.dtype) for total in self.totals]
-        again = [(carry, results[carry.after]) for carry in self.carries[1:] if self._is_copy(carry.before)]
-        per_node += gathered
-        written = [*(results[value] for value in self.afters), *others]
-        for start, stop in states.bounds:
-            for value, place in zip(self.befores, gathered, strict=True):
-                states.gather(value, place, start, stop)
-            parts = [tensor[start:stop] for tensor in per_node], [tensor[start:stop] for tensor in written]
-            self.run_loop([*shared, *parts[0], *parts[1], *sums], level(stop - start))
-            for carry, made in again:
-                states.results(carry.before, carry.after)[start:stop] = made[start:stop]
+        self.run_loop([*shared, *per_node, *gathered, *results.values(), *others, *sums], gathering, levels.bounds)
         env.update(zip(self.befores, gathered, strict=True))
         env.update(results)
         env.update(zip(self.others, others, strict=True))
         env.update((total.output, parts.sum(0)) for total, parts in zip(self.totals, sums, strict=True))
 
-    def _is_copy(self, before: Value) -> bool:
-        """Whether the state after a carry is that of an earlier one too, so that its results are copied."""
-        afters = [carry.after for carry in self.carries]
-        n = self.befores.index(before)
-        return afters[n] in afters[:n]
-
 
 def like_node(value: Value, inner: int) -> Tensor:
     return torch.empty((inner, *value.shape), dtype=value.dtype)
-
-
-def level(n: int) -> Packing:
-    return packing(1, n, None)
 
 
 class _Fold(torch.autograd.Function):

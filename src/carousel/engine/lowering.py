@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -25,6 +26,52 @@ if TYPE_CHECKING:
 
 LoopRunner = Callable[[Sequence[Tensor], Packing], None]
 """Runs a loop on its buffers, in the order that `Loop` gives, on the rows of a packing."""
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What the nodes of a forest read of others: by an index, of those that were there before, and of those made on the way.
+
+    target:  (n, J, ...) where the nodes read; (n, ...) if there is `given`.
+    index:   (n, J) places: 0 .. len(before) - 1 are in `before`, those that follow in `made`, any further one is nowhere (zero).
+    before:  (m, ...) there from the start; None for nothing.
+    made:    (l, ...) written on the way, before it is read.
+    given:   (n, ...) what the J rows are added to, in their order; None where they stand side by side.
+    """
+
+    target: Tensor
+    index: Tensor
+    before: Tensor | None
+    made: Tensor
+    given: Tensor | None = None
+
+    def all(self) -> Tensor:
+        """What all nodes read, by PyTorch."""
+        self.fill(0, len(self.target))
+        return self.target
+
+    def fill(self, start: int, stop: int) -> None:
+        """Gather what the nodes start .. stop read, by PyTorch."""
+        index = self.index[start:stop]
+        befores = 0 if self.before is None else len(self.before)
+        rows = self.made.new_zeros((*index.shape, *self.made.shape[1:]))
+        if self.before is not None:
+            early = index < befores
+            rows[early] = self.before[index[early]]
+        late = (index >= befores) & (index < befores + len(self.made))
+        rows[late] = self.made[index[late] - befores]
+        if self.given is None:
+            self.target[start:stop] = rows
+            return
+        total = self.given[start:stop]
+        for row in rows.unbind(1):
+            total = total + row
+        self.target[start:stop] = total
+
+
+HeightsRunner = Callable[[Sequence[Tensor], Sequence[Gathering], Tensor], None]
+"""Runs a loop without carries on its buffers over the heights of a forest: the rows of step t are the nodes offsets[t] ..
+offsets[t + 1] - 1, what they read is gathered before it, and a loop in reverse begins with the last step."""
 
 
 class WholeStep(Protocol):
@@ -62,6 +109,10 @@ class Lowering(ABC):
         Raises:
             InputError: an operation or element type that it has no code for.
         """
+
+    @abstractmethod
+    def over_heights(self, loop: Loop) -> HeightsRunner:
+        """A loop without carries made ready to run over the heights of a forest; errors as in `compile`."""
 
     def sum_parts(self) -> int:
         """In how many parts a run makes what a loop sums over all rows and steps: the first axis of `summed` buffers."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from carousel.engine import batched
 from carousel.engine.ir import Loop, Value
-from carousel.engine.lowering import LoopRunner, Lowering
-from carousel.engine.packing import Packing
+from carousel.engine.lowering import Gathering, HeightsRunner, LoopRunner, Lowering
+from carousel.engine.packing import Packing, packing
 
 
 class Reference(Lowering):
@@ -21,6 +22,20 @@ class Reference(Lowering):
 
     def compile(self, loop: Loop) -> LoopRunner:
         return compile_loop(loop)
+
+    def over_heights(self, loop: Loop) -> HeightsRunner:
+        run_step = compile_loop(loop)
+        first, last = len(loop.shared), len(loop.shared) + len(loop.per_step) + len(loop.written)
+
+        def run(buffers: Sequence[Tensor], gathering: Sequence[Gathering], offsets: Tensor) -> None:
+            bounds = list(pairwise(offsets.tolist()))
+            for start, stop in reversed(bounds) if loop.reverse else bounds:
+                for one in gathering:
+                    one.fill(start, stop)
+                of_nodes = [buffer[start:stop] for buffer in buffers[first:last]]
+                run_step([*buffers[:first], *of_nodes, *buffers[last:]], packing(1, stop - start, None))
+
+        return run
 
 
 def compile_loop(loop: Loop) -> LoopRunner:

@@ -3,7 +3,8 @@
 layout.py says which operations run together and where values lie; fused_nests.py, single_ops.py and matvec.py
 write them in LLVM's text, math.py the elementary functions, loop_code.py the loop around them; jit.py
 turns the text into functions and keeps them on disk, threads.py runs them; lanes.py has rows side by
-side in vectors; step.py is a single step. llvmlite is loaded when the first loop is compiled.
+side in vectors; heights.py is a loop over the heights of a forest; step.py is a single step. llvmlite is
+loaded when the first loop is compiled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from carousel.engine.ir import Loop
-from carousel.engine.lowering import LoopRunner, Lowering, WholeStep
+from carousel.engine.lowering import HeightsRunner, LoopRunner, Lowering, WholeStep
 from carousel.engine.scan_call import Call
 from carousel.engine.scan_function import Lowered
 
@@ -41,6 +42,12 @@ class Native(Lowering):
         from carousel.engine.native import compiled
 
         return compiled.runner(loop)
+
+    def over_heights(self, loop: Loop) -> HeightsRunner:
+        from carousel.engine.native import compiled, heights
+
+        made = compiled.compile_loop(loop)
+        return lambda buffers, gathering, offsets: heights.run(made, buffers, gathering, offsets)
 
     def sum_parts(self) -> int:
         return torch.get_num_threads()

@@ -125,6 +125,13 @@ class CompiledLoop:
             self._in_lanes[L] = None if wide is None else LaneLoop(self.loop, wide, L, _Variant(wide, self.width, True).run)
             return self._in_lanes[L]
 
+    def over_heights(self, buffers: Sequence[Tensor], counts: np.ndarray, most: int) -> HeightsCode:
+        """The code for steps of so many rows each, on up to so many threads, with the matrices packed for all of them."""
+        one, many = self._variants[True], self._variants[False]
+        if most > 1 and self._together is not None:
+            one = many = self._together
+        return HeightsCode(one, many, [buffer.data_ptr() for buffer in buffers], counts, most)
+
     def step(self) -> OneStep:
         """The code for a single step of a single row."""
         return self._variants[True].step()
@@ -172,17 +179,24 @@ class _Variant:
         start = -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
         words = (ctypes.c_int64 * (len(WORDS) + len(buffers)))(T, B, team, block, offsets, start + packed, start, *buffers)
         arguments = ctypes.addressof(words)
-        if packed:
-            if packed <= PACKED_ALONE:
-                words[2] = 1
-                self._pack(arguments, 0)
-                words[2] = team
-            else:
-                threads.run(library.addresses["pack"], self._pack, arguments, team)
+        self.pack(words, team)
         if self.together:
             threads.together(library.addresses["run"], arguments, team)
         else:
             threads.run(library.addresses["run"], self._run, arguments, team)
+
+    def addresses(self) -> dict[str, int]:
+        """Where its functions are, "run" and "pack"; they stay as long as this object does."""
+        return self._loaded().addresses
+
+    def pack(self, words: ctypes.Array[ctypes.c_int64], team: int) -> None:
+        """Pack the matrices, for the table of words that `run` is called with next."""
+        library, packed, threads_word = self._loaded(), self.program.packed_bytes, WORDS.index("threads")
+        if not packed:
+            return
+        words[threads_word] = 1 if packed <= PACKED_ALONE else team
+        threads.run(library.addresses["pack"], self._pack, ctypes.addressof(words), words[threads_word])
+        words[threads_word] = team
 
     def step(self) -> OneStep:
         # Python's threads get the interpreter back while a long step runs; a short one is over before they could.
@@ -195,12 +209,42 @@ class _Variant:
             return 1, most  # the team finds its blocks itself
         if self.single:
             return 1, min(B, most)  # any number of rows, one after the other
+        team = min(B, most)
+        rounds = -(-B // (team * self.largest))
+        return -(-B // (team * rounds)), team
+
+    @property
+    def largest(self) -> int:
+        """The most rows of a block."""
         bound = SECOND_CACHE if self.matrix_bytes > FIRST_CACHE else FIRST_CACHE
         fitting = MOST_ROWS if self.matrix_bytes > FAR else bound // max(self.program.scratch_bytes, 1)
-        largest = max(LEAST_ROWS, min(MOST_ROWS, fitting))
-        team = min(B, most)
-        rounds = -(-B // (team * largest))
-        return -(-B // (team * rounds)), team
+        return max(LEAST_ROWS, min(MOST_ROWS, fitting))
+
+
+class HeightsCode:
+    """A loop's code for steps of unlike numbers of rows, ready to be called once a step with a table of words.
+
+    threads, blocks: (steps,) of each step how many threads share its rows, and the rows of a block.
+    single, many:    addresses of the code for blocks of one row and of more.
+    together:        whether each thread of the team calls it once, for all rows.
+    words:           the table, that of a step's rows still to be filled in.
+    """
+
+    def __init__(self, single: _Variant, many: _Variant, buffers: Sequence[int], counts: np.ndarray, most: int) -> None:
+        self._held = single, many
+        self.together = many.together
+        self.threads = np.where(counts * many.elements < ALONE, 1, np.minimum(counts, most))
+        if self.together:
+            self.threads = np.full(len(counts), most)
+        rounds = 1 if self.together else -(-counts // (self.threads * many.largest))
+        self.blocks = -(-counts // (self.threads * rounds))
+        packed = many.program.packed_bytes
+        rows = int((self.threads * self.blocks).max())
+        self._memory = aligned(packed + rows * max(variant.program.scratch_bytes for variant in self._held))
+        start = self._memory.ctypes.data
+        self.words = (ctypes.c_int64 * (len(WORDS) + len(buffers)))(1, 0, 1, 1, 0, start + packed, start, *buffers)
+        self.single, self.many = (variant.addresses()["run"] for variant in self._held)
+        many.pack(self.words, int(self.threads.max()))
 
 
 class OneStep:
