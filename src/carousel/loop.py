@@ -30,6 +30,7 @@ def scan(
     params: Mapping[str, Tensor] | None = None,
     return_states: bool = False,
     backend: str = "auto",
+    bits: str = "fast",
 ) -> tuple[Any, ...]:
     """Run a cell over B sequences of T steps, or P networks of one kind over B sequences each.
 
@@ -49,6 +50,9 @@ def scan(
                         differentiable.
         backend:        "native" (machine code), "eager" (PyTorch, one step after the other), or "auto":
                         native where that applies, else eager; `explain` says which and why.
+        bits:           "fast", or "portable": results and gradients that are the same to the last bit on every machine and
+                        for every number of threads, in float32, by native code on one thread. What has no such form is
+                        an error.
 
     Returns:
         (outputs, final_state) or (outputs, final_state, states): outputs (T, B, ...) as the cell
@@ -58,13 +62,18 @@ def scan(
         InputError: shapes, dtypes or devices that do not fit, with what was expected and what was
             given; a backend that was named and does not apply, with the reason.
     """
+    engine.check_bits("scan", bits)
+    if bits == "portable" and params is not None:
+        raise InputError("scan: bits='portable' does not apply with params")
+    if bits == "portable" and torch.compiler.is_dynamo_compiling():
+        raise InputError("scan: bits='portable' does not apply: the call is being traced")
     if params is not None:
         return _population_scan(cell, inputs, state, context, generator, lengths, params, return_states, backend)
     if torch.compiler.is_dynamo_compiling():
         from carousel.engine import graph_break  # loads the compiler
 
         return graph_break.scan(cell, inputs, state, context, generator, lengths, return_states, backend)
-    return engine.scan(cell, inputs, state, context, generator, lengths, return_states, backend)
+    return engine.scan(cell, inputs, state, context, generator, lengths, return_states, backend, bits)
 
 
 class _Population(Cell):
@@ -219,10 +228,12 @@ class Stepper:
     Args:
         cell:     the step to make.
         context:  tree of (...) without batch axis, for cells that take one.
+        bits:     "fast" or "portable", as in `scan`.
     """
 
-    def __init__(self, cell: Cell, *, context: Any = None) -> None:
-        self.cell = cell
+    def __init__(self, cell: Cell, *, context: Any = None, bits: str = "fast") -> None:
+        engine.check_bits("Stepper", bits)
+        self.cell, self._bits = cell, bits
         self.state: State = None
         self._context = None if context is None else pytree.tree_map(lambda leaf: leaf[None], context)
         self._native: WholeStep | None = None
@@ -250,10 +261,10 @@ class Stepper:
         inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)
         before = pytree.tree_map(lambda leaf: leaf[None], state)
         call = Call(cell_now, 1, 1, inputs, before, self._context, {}, {}, None, False)
-        native = engine.whole_step(cell, call)
+        native = engine.whole_step(cell, call, self._bits)
         self._native = native if cell is self.cell else None  # weights that are made are made anew at each step
         result = None if native is None else native(x, state)
         if result is not None:
             return result
-        outputs, final_state, _ = engine.run(cell, call, "auto")
+        outputs, final_state, _ = engine.run(cell, call, "auto", self._bits)
         return pytree.tree_map(lambda leaf: leaf[0, 0], outputs), pytree.tree_map(lambda leaf: leaf[0], final_state)

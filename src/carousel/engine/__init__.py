@@ -22,12 +22,18 @@ from carousel.engine.levels import Levels
 from carousel.engine.levels import run as run_levels
 from carousel.engine.lowering import Lowering, WholeStep
 from carousel.engine.native import Native
+from carousel.engine.native.portable import Portable
 from carousel.engine.scan_call import Call, being_compiled, leaves, mapped, rebuilt
 from carousel.errors import InputError
 from carousel.torch_private import dispatch_modes, in_transform, with_forward_derivatives
 
 LOWERING: Lowering = Native()
 """What runs loops. Where there is a second one, it is chosen here, by the device of a call's tensors."""
+
+PORTABLE: Lowering = Portable()
+"""What runs loops with `bits="portable"`."""
+
+BITS = ("fast", "portable")
 
 BACKENDS = ("eager", LOWERING.name)
 """The backends by name, beside "auto"."""
@@ -42,14 +48,40 @@ def scan(
     lengths: Tensor | Sequence[int] | None,
     return_states: bool,
     backend: str,
+    bits: str = "fast",
 ) -> tuple[Any, ...]:
     """What `carousel.scan` gives."""
+    given, starts = cell, state is None
     cell, call = checked_call(cell, inputs, state, context, generator, lengths, return_states)
-    outputs, final_state, states = run(cell, call, backend)
+    if bits == "portable" and torch.is_grad_enabled() and starts and any(leaf.requires_grad for leaf in call.leaves[1]):
+        raise InputError("scan: bits='portable' does not apply: PyTorch sums the gradient of a learned initial state; pass `state`")
+    if bits == "portable" and cell is not given:
+        raise InputError("scan: bits='portable' does not apply: PyTorch computes weights of the cell from others")
+    outputs, final_state, states = run(cell, call, backend, bits)
     return (outputs, final_state, states) if return_states else (outputs, final_state)
 
 
-def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
+def check_bits(who: str, bits: str) -> None:
+    """InputError for an unknown value of `bits`."""
+    if bits not in BITS:
+        raise InputError(f"{who}: unknown bits {bits!r}, expected one of: {', '.join(BITS)}")
+
+
+def _run_portable(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
+    """Run the cell with one order of operations on all machines, or refuse."""
+    refusal = "backend 'eager' has no such form" if backend == "eager" else refusal_of(call, PORTABLE)
+    if being_compiled():
+        refusal = "the call is being traced"
+    if refusal is None:
+        try:
+            with PORTABLE.placing():
+                return scan_function.run(cell, call, PORTABLE)
+        except UnsupportedStep as unsupported:
+            refusal = str(unsupported)
+    raise InputError(f"scan: bits='portable' does not apply: {refusal}")
+
+
+def run(cell: Cell, call: Call, backend: str, bits: str = "fast") -> tuple[Any, Any, Any]:
     """Run the cell over all time steps on the named backend.
 
     Raises:
@@ -57,6 +89,9 @@ def run(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     """
     if backend not in ("auto", *BACKENDS):
         raise InputError(f"scan: unknown backend {backend!r}, expected one of: auto, {', '.join(BACKENDS)}")
+    check_bits("scan", bits)
+    if bits == "portable":
+        return _run_portable(cell, call, backend)
     if being_compiled():
         return _run_traced(cell, call, backend)
     if backend == "eager":
@@ -95,10 +130,10 @@ def _run_traced(cell: Cell, call: Call, backend: str) -> tuple[Any, Any, Any]:
     )
 
 
-def refusal_of(call: Call) -> str | None:
+def refusal_of(call: Call, lowering: Lowering = LOWERING) -> str | None:
     """Why a call cannot run on the lowering, whatever its step does; None where it can."""
     tensors = [*call.cell_now.weights.values(), *(leaf for leaves in call.leaves for leaf in leaves)]
-    unsuited = LOWERING.refuses(tensors)
+    unsuited = lowering.refuses(tensors)
     if unsuited is not None:
         return unsuited
     for tensor in tensors:
@@ -160,15 +195,16 @@ def interception() -> str | None:
     return None
 
 
-def whole_step(cell: Cell, call: Call) -> WholeStep | None:
+def whole_step(cell: Cell, call: Call, bits: str = "fast") -> WholeStep | None:
     """The step of a call of one step of one sequence, as one routine; None where there can be none."""
-    if refusal_of(call) is not None:
+    lowering = PORTABLE if bits == "portable" else LOWERING
+    if refusal_of(call, lowering) is not None:
         return None
     weights, context = call.cell_now.weights.values(), call.leaves[2]
     if any(tensor.is_inference() for tensor in (*weights, *context)):  # when they change is not known
         return None
     try:
-        with LOWERING.placing():
-            return LOWERING.step(call, scan_function.lower(cell, call, LOWERING))
+        with lowering.placing():
+            return lowering.step(call, scan_function.lower(cell, call, lowering))
     except InputError:
         return None

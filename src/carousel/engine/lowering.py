@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from carousel.cell import Cell
-from carousel.engine.ir import Loop
+from carousel.engine.ir import Loop, Op
 from carousel.engine.packing import Packing
 from carousel.engine.scan_call import Call
 from carousel.torch_private import function_modes
@@ -89,10 +89,12 @@ class Lowering(ABC):
 
     name:    of the backend.
     device:  PyTorch's name of where the buffers are.
+    fixes_order: everything runs in one order on all machines (`bits="portable"`): what is in no recurrence is a loop too.
     """
 
     name: str
     device: str
+    fixes_order = False
 
     def refuses(self, tensors: Iterable[Tensor]) -> str | None:
         """Why it cannot take these tensors, whatever the step does; None where it can."""
@@ -117,6 +119,14 @@ class Lowering(ABC):
     def sum_parts(self) -> int:
         """In how many parts a run makes what a loop sums over all rows and steps: the first axis of `summed` buffers."""
         return 1
+
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """A B, which sums over time are made by."""
+        return a @ b
+
+    def refuses_once(self, op: Op) -> str | None:
+        """Why an operation may not be made by PyTorch once a call; None where it may."""
+        return None
 
     def step(self, call: Call, lowered: Lowered) -> WholeStep | None:
         """The step of a call of one step of one sequence, weights and context kept as the code reads them; None for none."""

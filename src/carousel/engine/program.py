@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from carousel.engine import batched
-from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Op, Value
+from carousel.engine.ir import ROW, SHARED, STEP, Carry, Graph, Loop, Op, Value
 from carousel.engine.loop_distribution import Batched, Recurrence, Shift, Stage
 from carousel.engine.lowering import LoopRunner, Lowering
 from carousel.engine.packing import Packing
+from carousel.engine.packing import packing as one_step
 from carousel.engine.plan import Backward, Plan, prelude_of
-from carousel.engine.sums_over_time import Total, compute
+from carousel.engine.sums_over_time import Total, compute, compute_in_order
 
 Env = dict[Value, Tensor]
 Stager = Callable[[Env, Env, Packing, "Memory | None"], None]
@@ -196,7 +197,11 @@ class Program:
                 memory.keep(value, env[value])
             for total in backward.totals:
                 inputs = [env[value] for value in total.inputs]
-                totals[total.output] = compute(total, rows, totals.get(total.output), inputs)
+                so_far = totals.get(total.output)
+                if self.lowering.fixes_order:
+                    totals[total.output] = compute_in_order(total, so_far, inputs, self.lowering.product)
+                else:
+                    totals[total.output] = compute(total, rows, so_far, inputs)
         env = {**fixed, **given, **memory.whole, **totals, **memory.sums()}
         for stage in self.closing:
             stage(env, carried, packing, None)
@@ -242,6 +247,10 @@ def make_program(plan: Plan, lowering: Lowering) -> Program:
     backward = plan.backward
     lead = plan.graph.lead if backward is None else backward.lead
 
+    read_after = set(_lasting(plan, return_states=True))
+    if backward is not None:
+        read_after |= {value for total in backward.totals for value in total.inputs}
+
     def ready(stages: Sequence[Stage], wanted: Iterable[Value], reverse: bool = False) -> tuple[tuple[Stager, ...], int]:
         """The stages, and how many bytes of an entry they make that nobody reads after them."""
         wanted = set(wanted)
@@ -249,7 +258,10 @@ def make_program(plan: Plan, lowering: Lowering) -> Program:
         made: list[Stager] = []
         passing = 0
         for stage in stages:
-            if isinstance(stage, Batched):
+            if isinstance(stage, Batched) and lowering.fixes_order:
+                made.append(_batched_in_order(stage, lead, readers + Counter(read_after), lowering))
+                passing += sum(_bytes(op.output) for op in stage.ops if op.output not in wanted)
+            elif isinstance(stage, Batched):
                 ops = _with_biases(stage.ops, lead, readers)
                 made.append(_batched(stage, ops, lead, plan.graph.stopped))
                 passing += sum(_bytes(op.output) for op in ops if op.kind in ("matvec", "linear") and op.output not in wanted)
@@ -326,6 +338,37 @@ def _batched(stage: Batched, ops: Sequence[Op], lead: Mapping[Value, int], stopp
             env[value] = packing.spread(env[value])
         batched.run(made, env, memory.place if memory is not None and over_steps else None)
         env.update(own)
+
+    return run
+
+
+def _batched_in_order(stage: Batched, lead: Mapping[Value, int], readers: Mapping[Value, int], lowering: Lowering) -> Stager:
+    """The operations as a loop of one step, whose rows are all rows and steps; of what is made once, one row or those there are."""
+    inside = Counter(value for op in stage.ops for value in op.values)
+    outputs = [op.output for op in stage.ops]
+    given = [value for value in inside if value not in set(outputs)]
+    written = [value for value in outputs if readers[value] > inside[value] or stage.lead != STEP]
+    shared = [value for value in given if lead[value] == SHARED and stage.lead == STEP]
+    rest = [value for value in given if value not in shared]
+    run_loop = lowering.compile(Loop(ops=stage.ops, shared=tuple(shared), per_step=tuple(rest), written=tuple(written)))
+
+    def run(env: Env, carried: Env, packing: Packing, memory: Memory | None) -> None:
+        N = packing.total if stage.lead == STEP else packing.batch if stage.lead == ROW else 1
+
+        def all_rows(value: Value) -> Tensor:
+            tensor = env[value]
+            if lead[value] == SHARED:
+                tensor = tensor.expand(N, *tensor.shape)
+            elif lead[value] < stage.lead:
+                tensor = packing.spread(tensor)
+            return tensor.contiguous()
+
+        buffers = [*(env[value].contiguous() for value in shared), *map(all_rows, rest)]
+        here = memory.place if memory is not None and stage.lead == STEP else None
+        places = [torch.empty(N, *value.shape, dtype=value.dtype) if here is None else here(value)[:N] for value in written]
+        run_loop([*buffers, *places], one_step(1, N, None))
+        for value, place in zip(written, places, strict=True):
+            env[value] = place[0] if lead[value] == SHARED else place
 
     return run
 

@@ -9,8 +9,12 @@ from carousel.engine.build import Builder
 from carousel.engine.ir import SHARED, Graph, Input, Op, Value
 
 
-def rewritten(graph: Graph) -> Graph:
-    """The graph with products split (with concatenations), looked up (rows of small tables) or plain (numbers), and states last."""
+def rewritten(graph: Graph, look_up: bool = True) -> Graph:
+    """The graph with products split (with concatenations), looked up (rows of small tables) or plain (numbers), and states last.
+
+    Args:
+        look_up:  products with rows of small tables may be made once a call, by PyTorch.
+    """
     depends = _state_dependence(graph)
     builder = Builder()
     builder.constants, builder.stopped = dict(graph.constants), set()
@@ -27,7 +31,7 @@ def rewritten(graph: Graph) -> Graph:
         if op.output in graph.stopped:
             new[op.output] = builder.detach(new.get(op.values[0], op.values[0]))
             continue
-        found = _looked_up(op, producers, graph)
+        found = _looked_up(op, producers, graph) if look_up else None
         if found is not None:  # W E[i] is row i of E W^T, which is made once a call
             columns = builder.emit("permute", translated(op.values[0]), axes=(1, 0))
             products = builder.emit("matmul", translated(found[0]), columns)

@@ -27,6 +27,7 @@ from carousel.engine.plan import Plan, arguments_of, core_of, make_plan
 from carousel.engine.program import Program, Stager, make_prelude, make_program
 from carousel.engine.rewrite import rewritten
 from carousel.engine.scan_call import Call, rebuilt, structure
+from carousel.errors import InputError
 from carousel.torch_private import is_wrapped, pytree
 
 _CACHE_SIZE = 256
@@ -125,7 +126,11 @@ def _captured(cell: Cell, call: Call, lowering: Lowering) -> Lowered:
     context = () if call.context is None else call.context
     trees = (call.inputs, call.state, context, call.step_noise, call.sequence_noise)
     graph, y_spec = capture(cell, *(empty(tree, axes) for tree, axes in zip(trees, _LEADING, strict=True)))
-    graph = rewritten(graph)
+    graph = rewritten(graph, look_up=not lowering.fixes_order)
+    for op in core_of(graph)[0]:
+        refusal = lowering.refuses_once(op)
+        if refusal is not None:
+            raise UnsupportedStep(f"{refusal} ({op.line})")
     return Lowered(graph, y_spec, arguments_of(graph), make_prelude(graph), lowering, {})
 
 
@@ -213,6 +218,8 @@ def _distinct(tensors: list[Tensor]) -> list[Tensor]:
 
 def _differentiable_gradients(ctx: Any, tensors: tuple[Tensor, ...], cotangents: tuple[Tensor, ...]) -> list[Tensor | None]:
     """The gradients as a graph of their own, for second derivatives: the step run by PyTorch once a time step."""
+    if ctx.program.lowering.fixes_order:
+        raise InputError("scan: bits='portable' has no second derivatives, and one cotangent at a time")
     plan: Plan = ctx.program.plan
     count = len(plan.arguments)
     with torch.enable_grad():

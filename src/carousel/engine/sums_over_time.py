@@ -17,6 +17,7 @@ from carousel.engine.build import Builder
 from carousel.engine.ir import SHARED, STEP, Op, Value
 from carousel.engine.kinds import KINDS
 from carousel.engine.packing import Packing
+from carousel.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,28 @@ def compute(total: Total, packing: Packing, so_far: Tensor | None, inputs: Seque
         return _outer(so_far, *inputs)
     else:
         more = _SHARED[total.kind](total)(*inputs)
+    return more if so_far is None else so_far.add_(more)
+
+
+def compute_in_order(
+    total: Total, so_far: Tensor | None, inputs: Sequence[Tensor], product: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """What `compute` gives, by products in the order of the entries, and by additions one after the other."""
+    if total.lead != SHARED:
+        raise InputError("scan: bits='portable' does not apply: a weight of each sequence asks for a gradient over time")
+    first, last = inputs[0], inputs[-1]
+    if total.kind == "outer":
+        more = product(first.t(), last)
+    elif total.kind == "matmul":
+        rows = first.transpose(0, 1).reshape(first.shape[1], -1)
+        more = product(rows, last.reshape(rows.shape[1], last.shape[2]))
+    elif total.kind == "index_add" and first.dim() > 1:
+        more = _index_add(total)(first, last)  # PyTorch adds one entry after the other
+    else:
+        ones = last.new_ones(1, len(last))
+        more = product(ones, last.reshape(len(last), -1)).reshape(last.shape[1:])
+        if total.kind == "index_add":  # the same index at every step
+            more = more.new_zeros(total.output.shape).index_add(total.axis, first, more)
     return more if so_far is None else so_far.add_(more)
 
 

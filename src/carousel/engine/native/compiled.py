@@ -62,18 +62,22 @@ def compile_loop(loop: Loop, vector_width: int | None = None) -> CompiledLoop:
     return CompiledLoop(loop, vector_width or WIDTH)
 
 
-def runner(loop: Loop) -> LoopRunner:
-    """A loop as a function of its buffers: its rows side by side in vectors where that takes less time, or one after the other."""
+def runner(loop: Loop, threads: int | None = None) -> LoopRunner:
+    """A loop as a function of its buffers: its rows side by side in vectors where that takes less time, or one after the other.
+
+    Args:
+        threads:  the most to use; None for as many as PyTorch does.
+    """
     compiled = compile_loop(loop)
     in_lanes_for = lru_cache(maxsize=64)(compiled.in_lanes)  # to weigh it up takes as long as many calls
 
     def run(buffers: Sequence[Tensor], packing: Packing) -> None:
-        T, B, threads = packing.steps, packing.batch, torch.get_num_threads()
-        in_lanes = in_lanes_for(B, threads) if packing.order is None and T * B else None
+        T, B, team = packing.steps, packing.batch, threads or torch.get_num_threads()
+        in_lanes = in_lanes_for(B, team) if packing.order is None and T * B else None
         if in_lanes is not None:
-            in_lanes.run(buffers, T, B, threads)
+            in_lanes.run(buffers, T, B, team)
             return
-        compiled.run([buffer.data_ptr() for buffer in buffers], packing.offsets.data_ptr(), T, B, threads)
+        compiled.run([buffer.data_ptr() for buffer in buffers], packing.offsets.data_ptr(), T, B, team)
 
     return run
 

@@ -172,8 +172,8 @@ class Vectors:
         return self.text.new(f"fneg {self.type} {a}")
 
     def fma(self, a: str, b: str, c: str) -> str:
-        """a b + c; LLVM takes the fused instruction where the host has one."""
-        return self.call("fmuladd", a, b, c)
+        """a b + c, rounded once, on every machine."""
+        return self.call("fma", a, b, c)
 
     def call(self, name: str, *arguments: str) -> str:
         given = ", ".join(f"{self.type} {argument}" for argument in arguments)

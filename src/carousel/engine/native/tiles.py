@@ -132,7 +132,7 @@ def _tile(kind: str, lanes: int, rows: int, panels: int) -> str:
         for column, loaded in zip(columns, weights_now, strict=True):
             total = sums[row, column]
             factors = f"{v.type} {loaded}, {v.type} {one}, {v.type} {total}"
-            text.line(f"{total}.next = call {v.type} @llvm.fmuladd.{v.suffix}({factors})")
+            text.line(f"{total}.next = call {v.type} @llvm.fma.{v.suffix}({factors})")
     text.line("%next = add nsw i64 %j, 1")
     text.line(f"br i1 {text.new('icmp slt i64 %next, %k')}, label %loop, label %done")
     text.label("done")
