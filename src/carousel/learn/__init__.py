@@ -5,6 +5,7 @@ from carousel.learn.divergence import Diverged
 from carousel.learn.learner import Learner
 from carousel.learn.online import OnlineCell, OnlineState, OnlineStep, as_batch, half_squared_error, side_by_side, stream
 from carousel.learn.optimizers import OPTIMIZERS, GravesRMSprop, optimizer_by_name
+from carousel.learn.portable_adam import PortableAdam
 from carousel.learn.rtrl import RTRL
 from carousel.learn.truncated1997 import Truncated1997
 from carousel.learn.weight_guessing import Guess, WeightGuessing
@@ -21,6 +22,7 @@ __all__ = [
     "OnlineCell",
     "OnlineState",
     "OnlineStep",
+    "PortableAdam",
     "Truncated1997",
     "WeightGuessing",
     "as_batch",

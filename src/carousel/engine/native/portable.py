@@ -19,7 +19,7 @@ from carousel.engine.lowering import LoopRunner
 from carousel.engine.native import Native
 from carousel.errors import InputError
 
-_EXACT = frozenset({"add", "sub", "mul", "div", "neg", "abs", "sqrt", "maximum", "minimum", "where", "cast", "reciprocal"})
+_EXACT = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minimum", "where", "cast", "reciprocal"})
 """Elementwise kinds that are a single IEEE operation in PyTorch too, on numbers of any shape."""
 
 
