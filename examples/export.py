@@ -12,7 +12,9 @@ from carousel.data import example
 from carousel.export import export, load
 from carousel.jobs import forecast
 
-settings = forecast.Settings(example("sunspots"), target="Sunspots", model="lstm", hidden=8, sequences=320, baseline="none")
+settings = forecast.Settings(
+    example("sunspots"), target="Sunspots", model="lstm", hidden=8, base="naive", sequences=320, baseline="none"
+)
 inputs = torch.randn(30, 2, 1)  # scaled values: 30 steps of 2 sequences
 
 with TemporaryDirectory() as folder:

@@ -236,7 +236,8 @@ def test_progress_is_plain_lines_on_standard_error_without_a_terminal(capfd: pyt
     assert out == ""
     note, *lines = err.splitlines()
     assert note.startswith("the loss is not part of the compiled step: RunningMean.loss is a method")
-    assert [line.split()[0] for line in lines] == ["21/100", "42/100", "63/100", "84/100", "100/100"]
+    assert [line.split()[0] for line in lines] == ["21/100", "42/100", "63/100", "84/100", "100/100", "stopped"]
+    assert lines[-1].startswith("stopped after 100 sequences, the training budget; best validation loss 0.")
 
 
 @pytest.mark.parametrize(

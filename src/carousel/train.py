@@ -101,6 +101,7 @@ def fit(
     evaluate_every: int = 1_000,
     patience: int | None = None,
     monitor: str = "loss",
+    evaluate_first: bool = False,
     seed: int = 0,
     device: str = "cpu",
     out: Path | str | None = None,
@@ -128,6 +129,7 @@ def fit(
         patience:        early-stopping patience, evaluations without a better `monitor`; None for no early stopping.
         monitor:         the validation score that selects the best weights, lower is better: "loss" or a
                          name from task.score.
+        evaluate_first:  evaluate before the first update too, so that the weights that the network comes with may be the best.
         seed:            of the generator that batches and noise are drawn from.
         device:          "cpu", "cuda" or "cuda:N".
         out:             the run folder; None to keep nothing on disk.
@@ -175,6 +177,7 @@ def fit(
             "evaluate_every": evaluate_every,
             "patience": patience,
             "monitor": monitor,
+            **({"evaluate_first": True} if evaluate_first else {}),
             "seed": seed,
             "device": device,
         },
@@ -189,7 +192,7 @@ def fit(
             raise InputError("fit: resume=True needs the run folder, out=...")
         if progress:
             print("".join(f"{printable(note)}\n" for note in notes), end="", file=sys.stderr)
-        return training.run(validation, batch_size, sequences, decay, evaluate_every, patience, progress)
+        return training.run(validation, batch_size, sequences, decay, evaluate_every, patience, evaluate_first, progress)
 
 
 class _Training:
@@ -340,9 +343,12 @@ class _Training:
         decay: bool,
         evaluate_every: int,
         patience: int | None,
+        evaluate_first: bool,
         progress: bool | str,
     ) -> Fit:
         try:
+            if evaluate_first and not self.at.best and not self.at.stopped:
+                self._evaluate(validation, budget, patience)
             with _Teller(progress, budget, self.at.sequences) if progress and not self.at.stopped else nullcontext() as teller:
                 while not self.at.stopped:
                     batch = self.task.sample(min(batch_size, budget - self.at.sequences), self.generator).to(self.device)
@@ -361,10 +367,20 @@ class _Training:
                         teller.moved(self.at.sequences)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted after {self.at.sequences} of {budget} sequences") from None
+        if progress:
+            print(f"{_prefix(progress)}{self._why_stopped(patience)}", file=sys.stderr)
         self.model.load_state_dict(self.best_weights)
         self.model.eval()
         seconds = self.at.seconds if self.folder is not None else time.monotonic() - self.began
         return Fit(self.model, self.at.best, self.history, self.at.sequences, seconds, self.at.stopped)
+
+    def _why_stopped(self, patience: int | None) -> str:
+        """Why training ended, in one line."""
+        best = f"best validation {self.monitor} {self.at.best[self.monitor]:.4g}"
+        if self.at.stopped == "patience":
+            return f"stopped early after {self.at.sequences} sequences, {patience} evaluations without improvement; {best}"
+        improving = "; still improving when the budget ended, a larger --sequences may help" if not self.at.waited else ""
+        return f"stopped after {self.at.sequences} sequences, the training budget; {best}{improving}"
 
     def _set_rate(self, share: float) -> None:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -383,7 +399,8 @@ class _Training:
 
     def _evaluate(self, validation: Batch, budget: int, patience: int | None) -> dict[str, float]:
         """Look at the validation batch; keep the best weights; decide whether training ends."""
-        self._record("train", {"loss": self.at.loss_sum / max(self.at.loss_steps, 1)})
+        if self.at.step:
+            self._record("train", {"loss": self.at.loss_sum / max(self.at.loss_steps, 1)})
         self.at.loss_sum, self.at.loss_steps = 0.0, 0
         figures = _figures(self.network, self.task, validation)
         if self.monitor not in figures:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from carousel.data import Series
-from carousel.data.forecast import Forecast, ForecastPreprocessing, intervals, metrics, naive_forecasts
+from carousel.data.forecast import Forecast, ForecastPreprocessing, baseline_forecasts, intervals, metrics
 from carousel.errors import InputError
 
 N, HORIZON, HISTORY, SEASON = 120, 3, 5, 7
@@ -33,7 +33,7 @@ def scaling(task):
 
 def naive(task):
     """method -> (origins, horizon)"""
-    return naive_forecasts(task.tracks[0], task.origins[0], task.horizon, task.prepared.season)
+    return baseline_forecasts(task.tracks[0], task.origins[0], task.horizon, task.prepared.season)
 
 
 def truth(task):
@@ -110,7 +110,7 @@ def test_changing_validation_changes_neither_windows_nor_scaling(task, values):
     assert torch.equal(task.sample(64, generator()).targets, other.sample(64, generator()).targets)
 
 
-def test_naive_forecasts_and_truth_by_hand(task, values):
+def test_baseline_forecasts_and_truth_by_hand(task, values):
     for row, i in enumerate(range(89, 117)):
         for k in (1, 2, 3):
             assert truth(task)[row, k - 1] == values[i + k]
@@ -134,7 +134,9 @@ def test_an_answer_of_zero_is_the_naive_forecast(task):
     np.testing.assert_allclose(forecast[..., 0], naive(task)["naive"])
     batch = task.validation()
     at = np.flatnonzero(batch.mask[:, 0])
-    expected = metrics(naive_forecasts(track, at, HORIZON, None)["naive"][..., None], track.truth(at, HORIZON), track.scaling.scale)
+    expected = metrics(
+        baseline_forecasts(track, at, HORIZON, None)["naive"][..., None], track.truth(at, HORIZON), track.scaling.scale
+    )
     assert task.score(torch.zeros(87, 1, HORIZON), batch) == pytest.approx(expected, rel=1e-5)
 
 

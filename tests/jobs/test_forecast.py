@@ -56,7 +56,7 @@ def settings(tmp_path):
 
 def test_a_run_folder_with_its_result(settings, tmp_path):
     result = train(settings, tmp_path / "run", progress=False)
-    assert [row["method"] for row in result.rows] == ["naive", "seasonal naive (19)", "window-10", "lstm"]
+    assert [row["method"] for row in result.rows] == ["naive", "seasonal naive (19)", "linear (27 lags)", "window-10", "lstm"]
     assert (result.name, result.time_name) == ("load", "day")
     (held,) = result.held
     np.testing.assert_array_equal(held.truth, series()[136:])
@@ -78,6 +78,7 @@ def test_a_run_folder_with_its_result(settings, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_result_and_another_does_not(settings, tmp_path):
+    settings = replace(settings, base="naive")  # 96 sequences are too few to better the linear forecast
     first, same = (train(settings, tmp_path / name, progress=False) for name in ("first", "same"))
     other = train(replace(settings, seed=1), tmp_path / "other", progress=False)
     assert first.rows == same.rows
@@ -208,7 +209,14 @@ TABLE = [*rows(200, "a"), *rows(150, "bb")]
 def hourly(tmp_path, **options):
     """The settings of a small run on two series with gaps, covariates and quantiles."""
     small = {"horizon": HORIZON, "season": 24, "history": 10, "hidden": 4, "sequences": 16, "batch_size": 8, "evaluate_every": 16}
-    asked = {"target": "level", "id": "shop", "covariates": ("rain", "wind"), "calendar": True, "quantiles": (0.1, 0.5, 0.9)}
+    asked = {
+        "target": "level",
+        "id": "shop",
+        "covariates": ("rain", "wind"),
+        "calendar": True,
+        "quantiles": (0.1, 0.5, 0.9),
+        "log": False,
+    }
     return Settings(write_rows(tmp_path / "shops.csv", TABLE), **(small | asked | options))
 
 
@@ -225,19 +233,21 @@ def test_what_is_missing_is_noted(used):
         "the column 'time' tells the time, read as ISO dates: 2 series, hourly, from 2024-01-01 00:00 to 2024-01-09 07:00, 0 gaps",
         "level: 21 of 350 values are missing; the longest gap has 1 (in 'a')",
         "rain: 19 of 350 values are missing; the longest gap has 1 (in 'a')",
+        "a season of 24 steps, calendar inputs hour of day, day of week, day of year; the network corrects the linear forecast, "
+        "not below zero",
     ]
     assert [held.id for held in result.held] == ["a", "bb"]
 
 
 def test_the_table_holds_the_intervals_of_all_methods(used):
     _, result = used
-    assert [row["method"] for row in result.rows] == ["naive", "seasonal naive (24)", "window-10", "lstm"]
+    assert [row["method"] for row in result.rows] == ["naive", "seasonal naive (24)", "linear (25 lags)", "window-10", "lstm"]
     assert list(result.rows[0]) == ["method", "MAE", "RMSE", "MASE", "pinball", "80% coverage", "80% width"]
     error = []
     for held in result.held:
         forecast = held.forecasts["lstm"]
         error += [abs(forecast[j, k, 1] - held.truth[j + k]) for j in range(len(forecast)) for k in range(HORIZON)]
-    assert result.rows[3]["MAE"] == pytest.approx(np.nanmean(error), rel=1e-6)
+    assert result.rows[4]["MAE"] == pytest.approx(np.nanmean(error), rel=1e-6)
 
 
 def test_evaluate_gives_the_table_again_or_that_of_another_file(used, tmp_path):
@@ -252,7 +262,7 @@ def test_evaluate_gives_the_table_again_or_that_of_another_file(used, tmp_path):
         track = learned.track(one)
         origins = np.arange(24 - 1, len(one) - HORIZON)
         error.append((rolling(Run(run).network, track, origins, HORIZON)[..., 1] - track.truth(origins, HORIZON)).ravel())
-    assert again[3]["MAE"] == pytest.approx(np.nanmean(np.abs(np.concatenate(error))))
+    assert again[4]["MAE"] == pytest.approx(np.nanmean(np.abs(np.concatenate(error))))
 
 
 def test_evaluate_refuses_what_it_cannot_judge(used, tmp_path):
@@ -283,6 +293,7 @@ def dated(tmp_path, times, **options):
     (tmp_path / "whole.csv").write_text("when,y\n" + "".join(cells[:-6]))
     (tmp_path / "short.csv").write_text("when,y\n" + "".join(cells[-10:-6]))
     small = {"horizon": 6, "history": 10, "hidden": 2, "sequences": 8, "batch_size": 8, "evaluate_every": 8, "baseline": "none"}
+    small["base"] = "naive"
     result = train(Settings(tmp_path / "whole.csv", target="y", **(small | options)), tmp_path / "run", progress=False)
     return result.notes, [next(iter(record.values())) for record in predict(tmp_path / "run", tmp_path / "short.csv")]
 
@@ -351,6 +362,7 @@ def test_a_column_that_is_not_read_is_named(tmp_path):
 def test_a_column_may_be_called_row(tmp_path):
     (tmp_path / "a.csv").write_text("row,y\n" + "".join(f"{5 * n},{50 + 20 * np.sin(n / 3):.3f}\n" for n in range(110)))
     small = {"horizon": 2, "history": 10, "hidden": 2, "sequences": 8, "batch_size": 8, "evaluate_every": 8, "baseline": "none"}
+    small["base"] = "naive"
     result = train(Settings(tmp_path / "a.csv", target="y", time=("row",), **small), tmp_path / "run", progress=False)
     assert result.notes == ["the column 'row' tells the time, read as numbers: every 5, from 0 to 545, 0 gaps"]
     assert [record["row"] for record in predict(tmp_path / "run", tmp_path / "a.csv")] == ["550", "555"]

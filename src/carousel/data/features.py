@@ -17,7 +17,7 @@ import numpy as np
 
 from carousel.data.csv import Series, filled
 from carousel.data.sequences import mean_and_deviation
-from carousel.data.times import calendar, calendar_of
+from carousel.data.times import PERIODS, calendar, calendar_of
 from carousel.errors import InputError
 
 MOST_TEXTS = 12
@@ -75,8 +75,8 @@ class Features:
     horizon: int
 
     @classmethod
-    def of(cls, training: Sequence[Series], known: Sequence[str], by_calendar: bool, horizon: int) -> Features:
-        """Learned from the training parts of all series.
+    def of(cls, training: Sequence[Series], known: Sequence[str], by_calendar: bool | None, horizon: int) -> Features:
+        """Learned from the training parts of all series; the calendar, if by_calendar is None, where it goes round twice in one.
 
         Raises:
             InputError: a column that has nothing in training, a calendar without dates.
@@ -100,7 +100,10 @@ class Features:
             mean, deviation = mean_and_deviation(there)  # a column that does not vary in training is 0 there
             columns.append(Column(name, name in known, (), float(mean), float(deviation), len(there) < len(values)))
         flag = any(np.isnan(series.values).any() for series in training)
-        names = calendar_of(training[0].step) if by_calendar else ()
+        names = calendar_of(training[0].step) if by_calendar or (by_calendar is None and training[0].dated) else ()
+        if by_calendar is None:
+            longest = max(float(series.moments[-1] - series.moments[0]) for series in training)
+            names = tuple(name for name in names if 2 * PERIODS[name] <= longest)
         return cls(tuple(columns), names, flag, horizon)
 
     @property

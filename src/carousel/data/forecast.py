@@ -4,9 +4,10 @@ Each series is cut in three parts, oldest first: training, validation, test. The
 back: neither the scaling nor a training window nor the validation batch reads one of its values.
 
 Residual form: at step i the network reads the scaled value x(i), with what `carousel.data.features`
-puts beside it, and gives the scaled changes x(i+1) - x(i), ..., x(i+h) - x(i) of the next h = horizon
-steps, so that a network that answers zero is the naive forecast. At a gap x(i) is the last known value;
-a value that is missing among the next h counts neither in the loss nor in the errors.
+puts beside it, and gives what is missing from a base, a forecast of the next h = horizon steps that needs no
+network (`carousel.data.base`): a network that answers zero is its base. With the naive one it gives the scaled changes
+x(i+1) - x(i), ..., x(i+h) - x(i). At a gap x(i) is the last known value; a value that is missing among the next h counts
+neither in the loss nor in the errors.
 
 With quantiles the network gives each of them for each step ahead, learned by the pinball loss (Koenker &
 Bassett, Econometrica 46, 1978) and sorted where they cross (Chernozhukov, Fernández-Val & Galichon,
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -26,8 +27,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carousel.batch import Batch
+from carousel.data.base import NAIVE, Asked, Base, Part, candidates, validation_error, with_unit
 from carousel.data.csv import Series, filled
 from carousel.data.features import Features
+from carousel.data.season import find_season
 from carousel.errors import InputError
 from carousel.task import Task
 
@@ -35,17 +38,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
+MARGIN = 1.03
+"""How much lower the validation error of a linear base must be than that of a simpler one, which it may be by chance."""
+
 _SKIP = "; --skip leaves such series out"
 
 
 @dataclass(frozen=True)
 class SeriesScaling:
-    """Of the training part of one series, in its unit.
+    """Of the training part of one series.
 
     Attributes:
-        mean:       of its values.
-        deviation:  of its values.
-        scale:      mean absolute error of the one-step naive forecast: the unit of MASE (Hyndman &
+        mean:       of its values, or of their logarithms where the base takes these.
+        deviation:  of the same.
+        scale:      mean absolute error of the one-step naive forecast, in the series' unit: the unit of MASE (Hyndman &
                     Koehler, Int. J. Forecasting 22, 2006).
     """
 
@@ -65,8 +71,8 @@ class ForecastPreprocessing:
         quantiles:  Q levels, ascending, the median in the middle; (0.5,) where only the value is forecast.
         features:   what stands beside the value of a step.
         scaling:    of each series, by its id.
-        spread:     naive method -> (h, Q) what is added to it for each quantile: that of its errors in
-                    training, in deviations.
+        spread:     method -> (h, Q) what is added to it for each quantile: that of its errors in training, in deviations.
+        base:       what the network's outputs are added to.
     """
 
     horizon: int
@@ -76,6 +82,7 @@ class ForecastPreprocessing:
     features: Features
     scaling: dict[str, SeriesScaling]
     spread: dict[str, Values]
+    base: Base = NAIVE
 
     def track(self, series: Series, new: bool = False) -> Track:
         """One of the series, as the network sees it.
@@ -88,22 +95,27 @@ class ForecastPreprocessing:
             InputError: a series that was not in training, where none is expected or its values do not vary.
         """
         if series.id in self.scaling:
-            return Track(series, self.scaling[series.id], self.features)
+            return Track(series, self.scaling[series.id], self.features, self.base)
         known = ", ".join(map(repr, list(self.scaling)[:10]))
         if not new:
             raise InputError(f"forecast: no series {series.id!r} was in training; expected one of: {known}")
-        scaling = _scaling(series)
+        scaling = _scaling(series, self.base)
         if scaling is None:
             values = f"its {len(series)} values do not vary, so that they cannot be scaled"
             raise InputError(
                 f"forecast: no series {series.id!r} was in training, and {values}; expected more of them, or one of: {known}"
             )
-        return Track(series, scaling, self.features)
+        return Track(series, scaling, self.features, self.base)
+
+    @property
+    def memory(self) -> int:
+        """How many of the latest rows are read at a step, besides what the network's state has."""
+        return self.base.memory
 
     def baselines(self, track: Track, origins: NDArray[np.int64]) -> dict[str, Values]:
         """method -> (origins, h, Q) the naive forecasts, in the series' unit, with their intervals."""
-        made = naive_forecasts(track, origins, self.horizon, self.season)
-        return {name: made[name][..., None] + self.spread[name] * track.scaling.deviation for name in made}
+        made = baseline_forecasts(track, origins, self.horizon, self.season)
+        return {name: track.shifted(made[name], self.spread[name]) for name in made}
 
     def table(self) -> dict[str, Any]:
         """As plain values and arrays."""
@@ -119,21 +131,33 @@ class ForecastPreprocessing:
             features=Features.from_table(table["features"]),
             scaling={name: SeriesScaling(**scaling) for name, scaling in table["scaling"].items()},
             spread={name: np.array(spread) for name, spread in table["spread"].items()},
+            base=Base.from_table(table["base"]) if "base" in table else NAIVE,
         )
 
 
 class Track:
-    """One series as a network sees it: scaled, gaps filled with the last known value, features beside it."""
+    """One series as a network sees it: scaled, gaps filled with the last known value, features and the base beside it."""
 
-    def __init__(self, series: Series, scaling: SeriesScaling, features: Features) -> None:
-        self.series, self.scaling = series, scaling
+    def __init__(self, series: Series, scaling: SeriesScaling, features: Features, base: Base) -> None:
+        self.series, self.scaling, self.base, self.horizon = series, scaling, base, features.horizon
         self.values: Values = np.asarray(series.values, dtype=np.float64)
-        self.latest = filled(self.values, scaling.mean)
+        if base.log and np.nanmin(self.values, initial=np.inf) <= 0:
+            when = f"{series.time_name} {series.times[int(np.nanargmin(self.values))]}"
+            raise InputError(
+                f"forecast: at {when} stands {np.nanmin(self.values):g}; the forecasts were learned on the logarithms of positive "
+                "values; train with --no-log"
+            )
+        self.latest = filled(self.values, base.back(np.array(scaling.mean)).item())
         """(n,) the last known value at each step, in the series' unit; the training mean before there is one."""
-        self.scaled = torch.tensor((self.latest - scaling.mean) / scaling.deviation, dtype=torch.float32)
-        beside = torch.tensor(features.encode(series), dtype=torch.float32)
-        self.inputs = torch.cat([self.scaled[:, None], beside], dim=1)
+        self.x: Values = (base.forward(self.latest) - scaling.mean) / scaling.deviation
+        """(n,) the same, scaled."""
+        self.scaled = torch.tensor(self.x, dtype=torch.float32)
+        self.features: Values = features.encode(series)
+        inputs, changes = base.beside(self.x, self.features, self.horizon)
+        self.inputs = torch.tensor(inputs, dtype=torch.float32)
         """(n, I) what the network reads at each step."""
+        self.changes = torch.tensor(changes, dtype=torch.float32)
+        """(n, h) the base's forecasts of the scaled changes; (n, 0) where it forecasts none."""
         finite = torch.isfinite(self.inputs).all(1)
         if not finite.all():
             when = f"{series.time_name} {series.times[int(finite.int().argmin())]}"
@@ -148,8 +172,21 @@ class Track:
 
     def forecasts(self, outputs: Tensor, origins: NDArray[np.int64], horizon: int) -> Values:
         """(origins, horizon, Q) in the series' unit, of a network's outputs (n, horizon * Q), quantiles in order."""
-        changes = _in_order(outputs[origins], horizon)
-        return self.latest[origins][:, None, None] + changes * self.scaling.deviation
+        own = _in_order(outputs[origins], horizon) * self.base.unit
+        return self._back(origins, self.base.changes(origins, self.x, self.features, horizon)[..., None] + own)
+
+    def base_forecasts(self, base: Base, origins: NDArray[np.int64], horizon: int) -> Values:
+        """(origins, horizon) the forecasts of a base alone, in the series' unit."""
+        return self._back(origins, base.changes(origins, self.x, self.features, horizon))
+
+    def shifted(self, forecasts: Values, spread: Values) -> Values:
+        """(origins, h, Q) forecasts (origins, h) in the series' unit, each with what its quantiles add (h, Q), in deviations."""
+        return self.base.back(self.base.forward(forecasts)[..., None] + spread * self.scaling.deviation)
+
+    def _back(self, origins: NDArray[np.int64], changes: Values) -> Values:
+        """Values in the series' unit, of changes (origins, ...) from the last known values, in deviations."""
+        latest = self.base.forward(self.latest)[origins].reshape(-1, *(1 for _ in changes.shape[1:]))
+        return self.base.back(latest + changes * self.scaling.deviation)
 
 
 def _ahead(origins: NDArray[np.int64], horizon: int) -> NDArray[np.int64]:
@@ -162,40 +199,54 @@ def _in_order(outputs: Tensor, horizon: int) -> Values:
     return np.sort(changes.reshape(*changes.shape[:-1], horizon, -1), axis=-1)
 
 
-def naive_forecasts(track: Track, origins: NDArray[np.int64], horizon: int, season: int | None) -> dict[str, Values]:
+def baseline_forecasts(track: Track, origins: NDArray[np.int64], horizon: int, season: int | None) -> dict[str, Values]:
     """method -> (origins, horizon) forecasts of a series that need no network, in its unit.
 
     naive: the last known value at the origin. seasonal naive, where there is a season: the value known
-    latest a whole number of seasons before, or the last known one there.
+    latest a whole number of seasons before, or the last known one there. linear, where one was fitted: ridge
+    regression on the lags.
     """
     made = {"naive": np.repeat(track.latest[origins, None], horizon, axis=1)}
     if season is not None:
         ahead = np.arange(1, horizon + 1)
-        made[f"seasonal naive ({season})"] = track.latest[_ahead(origins, horizon) - season * -(-ahead // season)]
+        made[f"seasonal naive ({season})"] = track.latest[np.maximum(_ahead(origins, horizon) - season * -(-ahead // season), 0)]
+    if (linear := track.base.linear) is not None:
+        lags = linear.regressors.lags
+        made[f"linear ({lags} {'lag' if lags == 1 else 'lags'})"] = track.base_forecasts(
+            replace(track.base, kind="linear"), origins, horizon
+        )
     return made
 
 
 @dataclass(frozen=True)
 class Windows(Batch):
-    """A batch of series: the targets (T, B, h) are the scaled changes of the next h values from the last known one, NaN at gaps.
+    """A batch of series: the targets (T, B, h) are what is missing from the base at each step, in its unit, NaN at gaps.
 
     Attributes:
         scaling:  (B, 3) mean, deviation and scale of each sequence's series, float64, for the score.
+        now:      (T, B) the last known value, scaled.
+        base:     (T, B, h) the base's forecasts of the next h values, scaled.
     """
 
     scaling: Tensor = field(kw_only=True)
+    now: Tensor = field(kw_only=True)
+    base: Tensor = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class ForecastLoss:
-    """Mean squared error of y (h,) over the horizon; of several quantiles, y (h * Q,), the mean pinball loss. Gaps add nothing."""
+    """Mean squared, or absolute, error of y (h,) over the horizon; of several quantiles, y (h * Q,), the mean pinball loss.
+
+    Gaps add nothing.
+    """
 
     quantiles: tuple[float, ...]
+    squared: bool = True
 
     def __call__(self, y: Tensor, target: Tensor) -> Tensor:
         if len(self.quantiles) == 1:
             error = torch.where(target.isnan(), 0.0, y - target)
-            return error.square().mean()
+            return error.square().mean() if self.squared else error.abs().mean()
         error = target[:, None] - y.reshape(-1, len(self.quantiles))
         error = torch.where(error.isnan(), 0.0, error)
         levels = torch.tensor(self.quantiles, device=y.device, dtype=y.dtype)
@@ -203,7 +254,7 @@ class ForecastLoss:
 
 
 class Forecast(Task):
-    """Windows of series; the loss is the mean squared error over the horizon, or the mean pinball loss (scaled units).
+    """Windows of series; the loss is the mean squared or absolute error over the horizon, or the mean pinball loss (scaled units).
 
     A training window has 2 * history steps: the first half warms the state up, every step of the
     second half counts. A forecast that counts so follows at least `history` values. Validation
@@ -214,12 +265,20 @@ class Forecast(Task):
         series:      a series, or several with different ids; or the values (n,) of one alone.
         horizon:     h, how many steps are forecast at each step.
         history:     how many values come before a forecast that counts in training, at least.
-        season:      steps after which the seasonal naive forecast repeats; None for no such forecast.
+        season:      steps after which the seasonal naive forecast repeats; None for no such forecast; "auto": found in the
+                     training part (`carousel.data.season`), or none.
         validation:  share of each series before the test part that training is watched on.
         test:        share of each series held back at its end.
         quantiles:   levels between 0 and 1, ascending, 0.5 in the middle; none: only the value is forecast.
         known:       those columns of the series whose next h values are known; of the others the past is.
-        calendar:    tell the network the hour of the day, the day of the week and that of the year.
+        calendar:    tell the network the hour of the day, the day of the week and that of the year; None: those of them that the
+                     training part has seen twice.
+        base:        what the network's outputs are added to; "auto": what has the lowest validation error.
+        log:         the network and the base work on logarithms; None: if all values are positive, and only if the base
+                     is better for it on the validation part.
+        non_negative:  forecasts below zero become zero; None: if no value of the training part is below zero.
+        squared:     the loss is the mean squared error, whose best forecast is the mean of what may come; False: the mean
+                     absolute error, whose best forecast is the median.
 
     Attributes:
         tracks:      a `Track` each series.
@@ -239,15 +298,19 @@ class Forecast(Task):
         *,
         horizon: int = 12,
         history: int = 24,
-        season: int | None = None,
+        season: int | Literal["auto"] | None = None,
         validation: float = 0.15,
         test: float = 0.15,
         quantiles: Sequence[float] = (),
         known: Sequence[str] = (),
-        calendar: bool = False,
+        calendar: bool | None = False,
+        base: Asked = "naive",
+        log: bool | None = False,
+        non_negative: bool | None = False,
+        squared: bool = True,
     ) -> None:
         for name, count in (("horizon", horizon), ("history", history), ("season", season)):
-            if count is not None and count < 1:
+            if isinstance(count, int) and count < 1:
                 raise InputError(f"forecast: expected {name} of at least 1, got {count}")
         for name, share in (("validation", validation), ("test", test)):
             if not 0 < share < 1:
@@ -255,29 +318,81 @@ class Forecast(Task):
         levels = _checked(quantiles)
         self.horizon, self.history, self.quantiles = horizon, history, levels
         self.output_size = horizon * len(levels)
-        self.loss = ForecastLoss(levels)
+        self.loss = ForecastLoss(levels, squared)
         self.test_starts, self.train_ends = [], []
         given = _as_series(series)
         for one in given:
             test_start = len(one) - round(test * len(one))
             self.test_starts.append(test_start)
             self.train_ends.append(test_start - round(validation * len(one)))
-            self._check_lengths(one, season)
+            self._check_lengths(one, None if season == "auto" else season)
         training = [one.cut(stop) for one, stop in zip(given, self.train_ends, strict=True)]
         features = Features.of(training, known, calendar, horizon)
-        scaling = {part.id: _scaling_in_training(part) for part in training}
-        self.tracks = [Track(one, scaling[one.id], features) for one in given]
-        self.input_size = 1 + features.size
-        self.prepared = ForecastPreprocessing(horizon, history, season, levels, features, scaling, self._spread(season))
+        if season == "auto":
+            scaled = [_scaling_in_training(part, NAIVE) for part in training]
+            season = find_season([filled(part.values, own.mean) for part, own in zip(training, scaled, strict=True)], horizon)
+        chosen = self._choose(given, training, features, base, season, log, non_negative)
+        scaling = {part.id: _scaling_in_training(part, chosen) for part in training}
+        self.tracks = [Track(one, scaling[one.id], features, chosen) for one in given]
+        self.input_size = self.tracks[0].inputs.shape[1]
+        self.prepared = ForecastPreprocessing(horizon, history, season, levels, features, scaling, self._spread(season), chosen)
         self._inputs = torch.cat([track.inputs for track in self.tracks])
         self._scaled = torch.cat([track.scaled for track in self.tracks])
         there = torch.cat([torch.tensor(~np.isnan(track.values)) for track in self.tracks])
         self._coming = torch.where(there, self._scaled, torch.nan)
         scales = [(one.mean, one.deviation, one.scale) for one in (track.scaling for track in self.tracks)]
         self._scales = torch.tensor(scales, dtype=torch.float64)
+        self._changes = torch.cat([track.changes for track in self.tracks])
         self._offsets = torch.tensor([0, *np.cumsum([len(track) for track in self.tracks])[:-1]])
         windows = [train_end - 2 * history - horizon + 1 for train_end in self.train_ends]
         self._windows_until = torch.tensor(windows).cumsum(0)  # a number below the k-th is a window of the series 0..k
+
+    def _choose(
+        self,
+        given: Sequence[Series],
+        training: Sequence[Series],
+        features: Features,
+        kind: Asked,
+        season: int | None,
+        log: bool | None,
+        non_negative: bool | None,
+    ) -> Base:
+        """The base; where it is to be found, the one with the lowest error on the validation parts."""
+        positive = all(np.nanmin(one.values, initial=np.inf) > 0 for one in given)
+        if log and not positive:
+            raise InputError("forecast: log needs positive values; the file has others")
+        if non_negative is None:
+            non_negative = all(np.nanmin(part.values, initial=np.inf) >= 0 for part in training)
+        if kind == "naive" and log is not None:
+            return Base(log=log, non_negative=non_negative)
+        beside = [features.encode(one) for one in given]
+        found: list[tuple[float, Base, list[Part]]] = []
+        for taken in (False, True) if log is None and positive else (bool(log),):
+            like = Base(log=taken, non_negative=non_negative, local=self.history)
+            parts = [self._part(n, training[n], beside[n], like, one) for n, one in enumerate(given)]
+            offered = candidates(kind, parts, season, self.history, self.horizon, like)
+            errors = [(validation_error(one, parts, self.horizon), one) for one in offered]
+            linear = min(
+                (entry for entry in errors if entry[1].linear is not None), key=lambda entry: entry[0], default=(0.0, like)
+            )
+            error, best = min(
+                errors, key=lambda entry: entry[0] * (MARGIN if entry[1].kind == "linear" else 1), default=(0.0, None)
+            )
+            if best is not None:
+                found.append((error, replace(best, linear=linear[1].linear), parts))
+        if not found:
+            raise InputError(f"forecast: no {kind} base can be fitted to so few values; use base naive")
+        _, best, parts = min(found, key=lambda entry: entry[0])
+        return with_unit(best, parts, self.horizon)
+
+    def _part(self, n: int, training: Series, beside: Values, like: Base, series: Series) -> Part:
+        scaling = _scaling_in_training(training, like)
+        values = np.asarray(series.values, np.float64)
+        x = (like.forward(filled(values, like.back(np.array(scaling.mean)).item())) - scaling.mean) / scaling.deviation
+        coming = np.where(np.isnan(values), np.nan, x)
+        train_end, test_start = self.train_ends[n], self.test_starts[n]
+        steps = np.arange(train_end - self.horizon), np.arange(train_end - 1, test_start - self.horizon)
+        return Part(values, x, coming, beside, *steps, scaling.mean, scaling.deviation, scaling.scale)
 
     def _check_lengths(self, series: Series, season: int | None) -> None:
         n, h, train_end, test_start = len(series), self.horizon, self.train_ends[-1], self.test_starts[-1]
@@ -297,7 +412,7 @@ class Forecast(Task):
             raise InputError(f"forecast: season {season} is longer than {part}{_SKIP if series.id else ''}")
 
     def _spread(self, season: int | None) -> dict[str, Values]:
-        """method -> (h, Q) quantiles of the errors of the naive forecasts in training, in deviations; 0 for the median."""
+        """method -> (h, Q) quantiles of the errors of the baselines in training, in deviations; 0 for the median."""
         errors: dict[str, list[Values]] = {}
         first = (season or 1) - 1
         for track, train_end in zip(self.tracks, self.train_ends, strict=True):
@@ -305,8 +420,9 @@ class Forecast(Task):
             if len(self.quantiles) > 1 and not len(origins):
                 raise InputError(f"forecast: intervals of the seasonal naive forecast need a season within training, got {season}")
             truth = track.truth(origins, self.horizon)
-            for name, forecast in naive_forecasts(track, origins, self.horizon, season).items():
-                errors.setdefault(name, []).append((truth - forecast) / track.scaling.deviation)
+            for name, forecast in baseline_forecasts(track, origins, self.horizon, season).items():
+                errors.setdefault(name, []).append(track.base.forward(truth) - track.base.forward(forecast))
+                errors[name][-1] /= track.scaling.deviation
         middle = len(self.quantiles) // 2
         spread = {}
         for name, parts in errors.items():
@@ -338,17 +454,24 @@ class Forecast(Task):
     def _batch(self, of: Tensor, where: Tensor, mask: Tensor, lengths: Tensor) -> Batch:
         """Sequence b runs through the steps where[:, b] of series of[b]."""
         at = self._offsets[of] + where  # (T, B)
-        now = self._scaled[at][..., None]
+        now = self._scaled[at]
         coming = self._coming[at[..., None] + torch.arange(1, self.horizon + 1)]
-        return Windows(self._inputs[at], coming - now, mask, lengths, scaling=self._scales[of])
+        base = now[..., None] + self._changes[at] if self._changes.shape[1] else now[..., None].expand_as(coming)
+        targets = (coming - base) / self.prepared.base.unit
+        return Windows(self._inputs[at], targets, mask, lengths, scaling=self._scales[of], now=now, base=base)
 
     def score(self, outputs: Any, batch: Batch) -> dict[str, float]:
         """The errors of `metrics` over all steps that count and the whole horizon."""
-        # The last known value stands in forecast and truth alike, so the errors are those of the changes.
-        scaling = _scaling_of(batch).expand(*batch.mask.shape, 3)[batch.mask.cpu()].numpy()
-        forecast = _in_order(outputs[batch.mask], self.horizon) * scaling[:, 1, None, None]
-        truth = batch.targets[batch.mask].double().cpu().numpy() * scaling[:, 1, None]
-        return metrics(forecast, truth, scaling[:, 2, None], self.quantiles)
+        windows, mask = _windows(batch), batch.mask.cpu()
+        mean, deviation, scale = windows.scaling.expand(*mask.shape, 3)[mask].numpy().T
+        base, unit = windows.base[batch.mask].double().cpu().numpy(), self.prepared.base.unit
+
+        def values(changes: Values) -> Values:  # (n, h, Q) in units of the base
+            return self.prepared.base.back(mean[:, None, None] + deviation[:, None, None] * (base[..., None] + unit * changes))
+
+        forecast = values(_in_order(outputs[batch.mask], self.horizon))
+        truth = values(batch.targets[batch.mask].double().cpu().numpy()[..., None])[..., 0]
+        return metrics(forecast, truth, scale[:, None], self.quantiles)
 
     @cached_property
     def origins(self) -> list[NDArray[np.int64]]:
@@ -361,20 +484,22 @@ class Forecast(Task):
 
         figure = Figure(figsize=(8, 3), layout="constrained")
         axes = figure.subplots()
-        mean, deviation, _ = _scaling_of(batch)[0].tolist()
-        values = mean + deviation * batch.inputs[:, 0, 0].double().cpu().numpy()
+        windows, base = _windows(batch), self.prepared.base
+        mean, deviation, _ = windows.scaling[0].tolist()
+        values = base.back(mean + deviation * windows.now[:, 0].double().cpu().numpy())
         axes.plot(values, color="black", linewidth=0.8, label="series")
         if outputs is not None:
-            made = _in_order(outputs[:, 0], self.horizon)[..., len(self.quantiles) // 2] * deviation
+            own = _in_order(outputs[:, 0], self.horizon)[..., len(self.quantiles) // 2] * base.unit
+            made = base.back(mean + deviation * (windows.base[:, 0].double().cpu().numpy() + own))
             for i in batch.mask[:, 0].nonzero()[:: self.horizon, 0].tolist():
-                axes.plot(range(i, i + self.horizon + 1), [values[i], *(values[i] + made[i])], color="tab:red", linewidth=0.8)
+                axes.plot(range(i, i + self.horizon + 1), [values[i], *made[i]], color="tab:red", linewidth=0.8)
         axes.set_xlabel("step")
         return figure
 
 
-def _scaling_of(batch: Batch) -> Tensor:
+def _windows(batch: Batch) -> Windows:
     assert isinstance(batch, Windows), "score and draw take batches of the same task"
-    return batch.scaling
+    return batch
 
 
 def metrics(forecast: Values, truth: Values, scale: float | Values, quantiles: Sequence[float] = (0.5,)) -> dict[str, float]:
@@ -437,9 +562,9 @@ def _as_series(series: Values | Series | Sequence[Series]) -> list[Series]:
     return list(series)
 
 
-def _scaling(series: Series) -> SeriesScaling | None:
+def _scaling(series: Series, base: Base) -> SeriesScaling | None:
     """Of the values of a series; None where they do not vary."""
-    values = series.values[~np.isnan(series.values)]
+    values = base.forward(series.values[~np.isnan(series.values)])
     changes = np.abs(np.diff(series.values))
     changes = changes[~np.isnan(changes)]
     if not len(changes) or not (values.std() > 0 and changes.mean() > 0):
@@ -447,8 +572,8 @@ def _scaling(series: Series) -> SeriesScaling | None:
     return SeriesScaling(float(values.mean()), float(values.std()), float(changes.mean()))
 
 
-def _scaling_in_training(training: Series) -> SeriesScaling:
-    scaling = _scaling(training)
+def _scaling_in_training(training: Series, base: Base) -> SeriesScaling:
+    scaling = _scaling(training, base)
     if scaling is None:
         which, remedy = (f" of {training.id!r}", _SKIP) if training.id else ("", "")
         what = "does not vary" if not np.isnan(training.values).all() else "has no value"

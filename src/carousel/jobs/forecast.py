@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from carousel.errors import InputError
 from carousel.jobs import run as runs
 from carousel.jobs.run import Run
-from carousel.jobs.settings import SHARE, Bounds, TrainSettings
+from carousel.jobs.settings import COUNT, POSITIVE, SHARE, Bounds, Training, TrainSettings
 from carousel.plain import typed
 from carousel.printable import csv_row, printable, without_apostrophe
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from carousel.data.forecast import Forecast, ForecastPreprocessing, Track, Values
 
 STEPS = Bounds(1, 100_000)
+EPOCHS, SHORTEST_EPOCH, LONGEST_EPOCH = 30, 256, 2048
 _SHOWN = 120  # steps at which the gates are kept
 _PLAIN = {"name": str, "time_name": str, "notes": list[str]}  # entries of a result that are no arrays
 
@@ -71,14 +72,25 @@ class Settings(TrainSettings):
     """The first row holds the column names although it looks like values."""
     no_header: bool = False
     """The first row holds values; the columns are named 1, 2, ..."""
-    calendar: bool = False
-    """Give the network the hour of the day, the day of the week and the day of the year as inputs."""
+    calendar: bool | None = None
+    """Give the network the hour of the day, the day of the week and the day of the year as inputs. [default: those that the
+    training part has seen twice]"""
     quantiles: Annotated[tuple[float, ...], SHARE] = ()
     """Quantiles to forecast, for intervals, such as 0.1 0.5 0.9. [default: point forecasts only]"""
     horizon: Annotated[int, STEPS] = 12
     """Number of steps to forecast."""
+    base: Literal["auto", "naive", "seasonal", "linear"] = "auto"
+    """The forecast that the network corrects: the last value (naive), the value a season ago (seasonal) or ridge regression on the
+    lags (linear); auto: the one with the lowest validation error."""
+    loss: Literal["absolute", "squared"] = "absolute"
+    """The error that training minimizes: absolute, whose best forecast is the median, or squared, for the mean; quantiles have
+    their own."""
+    log: bool | None = None
+    """Work on the logarithms of the values. [default: if all are positive and the validation error is lower]"""
+    non_negative: bool | None = None
+    """Replace forecasts below zero by zero. [default: if no training value is below zero]"""
     season: Annotated[int | None, STEPS] = None
-    """Season length in steps, for the seasonal naive forecast. [default: no such forecast]"""
+    """Season length in steps; 1 for none. [default: found in the training part]"""
     history: Annotated[int, STEPS] = 24
     """Minimum number of values before a forecast that counts in training."""
     validation: Annotated[float, SHARE] = 0.15
@@ -87,6 +99,33 @@ class Settings(TrainSettings):
     """Fraction of each series, at its end, held out for testing."""
     baseline: str = "window"
     """A network to compare with, given by the name of a model, window (of the last --history values) or none."""
+    sequences: Annotated[int | None, Training, COUNT] = None
+    """Training budget, the maximum number of training sequences, repeats included. [default: 30 epochs]"""
+    evaluate_every: Annotated[int | None, Training, COUNT] = None
+    """Training sequences between two evaluations on the validation part. [default: an epoch]"""
+    rate: Annotated[float, Training, POSITIVE] = 0.003
+    """The learning rate."""
+    decay: Annotated[bool, Training] = True
+    """Decay the learning rate linearly to zero over the training budget."""
+    clip_norm: Annotated[float | None, Training, POSITIVE] = 1.0
+    """Clip gradients to this norm."""
+
+    @classmethod
+    def of_run(cls, table: dict[str, Any], source: Path | str) -> Self:
+        """The settings of a run; those of a version that had no bases have no clipping either where none was asked for."""
+        return cls.from_table(
+            {"base": "naive", "loss": "squared", "clip_norm": None, "calendar": False, **table} if "base" not in table else table,
+            source,
+        )
+
+    def table(self) -> dict[str, Any]:
+        """As a table of TOML, so that older runs resume: a naive base is left out, and with it a squared loss."""
+        table = super().table()
+        if self.base == "naive":
+            del table["base"]
+            if self.loss == "squared":
+                del table["loss"]
+        return table
 
     def networks(self) -> list[str]:
         """The network, and the one of the baseline."""
@@ -167,10 +206,26 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         date_format=settings.date_format,
         sort=settings.sort,
     )
-    parts = {name: getattr(settings, name) for name in ("horizon", "history", "season", "validation", "test", "quantiles")}
+    naive = settings.base == "naive"  # nothing is found and nothing chosen
+    parts: dict[str, Any] = {name: getattr(settings, name) for name in ("horizon", "history", "validation", "test", "quantiles")}
+    parts["season"] = None if settings.season == 1 else settings.season or (None if naive else "auto")
     series, skipped = usable(series, **parts) if settings.skip else (series, [])
-    task = Forecast(series, known=settings.known, calendar=settings.calendar, **parts)
-    notes = [*_notes(series, table, settings.time), *(f"skipped: {reason.removeprefix('forecast: ')}" for reason in skipped)]
+    task = Forecast(
+        series,
+        known=settings.known,
+        calendar=bool(settings.calendar) if naive else settings.calendar,
+        base=settings.base,
+        log=bool(settings.log) if naive else settings.log,
+        non_negative=bool(settings.non_negative) if naive else settings.non_negative,
+        squared=settings.loss == "squared",
+        **parts,
+    )
+    notes = [
+        *_notes(series, table, settings.time),
+        *(f"skipped: {reason.removeprefix('forecast: ')}" for reason in skipped),
+    ]
+    if not naive:
+        notes.append(_chosen(task, settings))
     texts = [name for name in asked if isinstance(series[0].columns[name], list)]
     prepared = {
         "input_size": task.input_size,
@@ -185,6 +240,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         **steps_table(series),
     }
     cells = {name: _built(name, settings, task) for name in (settings.rival, settings.model) if name}
+    asked_for, settings = settings, _budgeted(settings, task)
     chosen_by = monitor(settings)
     trained = runs.fitted(
         cells[settings.model],
@@ -194,12 +250,20 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         out=out,
         resume=resume,
         progress=progress and settings.model,
+        evaluate_first=not naive,
         notes=notes,
     )
     if settings.rival:
         beside, own = out / "baseline", replace(settings, model=settings.rival)
         runs.fitted(
-            cells[own.model], task, own, monitor=chosen_by, out=beside, resume=beside.exists(), progress=progress and own.model
+            cells[own.model],
+            task,
+            own,
+            monitor=chosen_by,
+            out=beside,
+            resume=beside.exists(),
+            progress=progress and own.model,
+            evaluate_first=not naive,
         )
         runs.keep_prepared(beside, prepared)
     made = [_made(track, origins, cells, task.prepared) for track, origins in zip(task.tracks, task.origins, strict=True)]
@@ -216,7 +280,7 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
         seconds=trained.seconds,
         sequences=trained.sequences,
         stopped=trained.stopped,
-        command=settings.command(out),
+        command=asked_for.command(out),
     )
     keep(out, prepared, result)
     return result
@@ -258,7 +322,28 @@ def _time_columns(settings: Settings, series: Series) -> list[str]:
 def _built(model: str, settings: Settings, task: Forecast) -> Cell:
     from carousel.models import build
 
-    return build(model, task.input_size, task.output_size, hidden=settings.hidden, layers=settings.layers, seed=settings.seed)
+    cell = build(model, task.input_size, task.output_size, hidden=settings.hidden, layers=settings.layers, seed=settings.seed)
+    return cell if settings.base == "naive" else begin_at_base(cell)
+
+
+def begin_at_base(cell: Cell) -> Cell:
+    """The network with zeros in its last linear layer, so that its first forecasts are those of its base."""
+    from torch import nn
+
+    readout = [module for module in cell.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.zeros_(readout.weight)
+    nn.init.zeros_(readout.bias)
+    return cell
+
+
+def _budgeted(settings: Settings, task: Forecast) -> Settings:
+    """The settings with the budget that the data ask for, where none was given: in an epoch each training step counts once."""
+    epoch = min(max(sum(task.train_ends) // settings.history, SHORTEST_EPOCH), LONGEST_EPOCH)
+    return replace(
+        settings,
+        sequences=settings.sequences or EPOCHS * epoch,
+        evaluate_every=settings.evaluate_every or min(epoch, settings.sequences or epoch),
+    )
 
 
 def monitor(settings: Settings) -> str:
@@ -289,6 +374,16 @@ def _notes(series: Sequence[Series], table: Table, time: Sequence[str] | None) -
             of = f"{step.others:,} of {len(one) - 1:,} steps are not {step.told()}"
             notes.append(f"{name}: {of}; the longest is {step.told(step.longest)}")
     return notes
+
+
+def _chosen(task: Forecast, settings: Settings) -> str:
+    """What was found of the series and chosen by the validation error, in one line."""
+    prepared = task.prepared
+    season = f"a season of {prepared.season} steps" if prepared.season else "no season"
+    found = "" if settings.season else " found"
+    calendar = f", calendar inputs {', '.join(prepared.features.calendar)}" if prepared.features.calendar else ""
+    above = ", not below zero" if prepared.base.non_negative else ""
+    return f"{season}{found}{calendar}; the network corrects {prepared.base.described()}{above}"
 
 
 def rolling(cell: Cell, track: Track, origins: np.ndarray, horizon: int) -> Values:
@@ -551,7 +646,7 @@ class _Stream:
         self.stepper = Stepper(cell)
         self.rows = 0
         self.latest: dict[str, Series] = {}
-        """The row before, of each series, its gaps filled."""
+        """The rows before, of each series, as many as its base reads, their gaps filled."""
         self.states: dict[str, Any] = {}
 
     def __call__(self, line: str) -> str:
@@ -580,13 +675,13 @@ class _Stream:
             table, self.settings.target, self.time, id=id, columns=asked, texts=self.texts, date_format=self.date_format
         )
         before = self.latest.get(now.id)
-        if before is not None and not now.moments[0] > before.moments[0]:
-            raise InputError(f"stream: row {number}: the time {now.times[0]!r} is not after {before.times[0]!r}")
+        if before is not None and not now.moments[0] > before.moments[-1]:
+            raise InputError(f"stream: row {number}: the time {now.times[0]!r} is not after {before.times[-1]!r}")
         known = now if before is None else joined(before, now)
         track = self.prepared.track(known)
         state = self.states[now.id] if now.id in self.states else self.cell.initial_state()
         y, state = self.stepper.step(track.inputs[-1], state)
-        self.rows, self.latest[now.id], self.states[now.id] = number, known.filled().cut(None, -1), state
+        self.rows, self.latest[now.id], self.states[now.id] = number, known.filled().cut(None, -self.prepared.memory), state
         (forecast,) = track.forecasts(y.expand(len(track), -1), np.array([len(track) - 1]), self.prepared.horizon)
         return csv_row([*([now.id] if id else []), now.times[0], *(f"{value:.6g}" for value in forecast.ravel())], end="")
 

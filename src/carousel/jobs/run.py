@@ -145,7 +145,7 @@ class Run:
         """The settings, those of one job."""
         if self.job != kind.job:
             raise InputError(f"{self.folder}: a run of {self.job}, not of {kind.job}")
-        return kind.from_table(self.table, self.folder / "config.toml")
+        return kind.of_run(self.table, self.folder / "config.toml")
 
     @cached_property
     def prepared(self) -> dict[str, Any]:
@@ -241,6 +241,8 @@ def fitted(cell: Cell, task: Task, settings: TrainSettings, **where: Any) -> Fit
     from carousel.train import fit
 
     keeps = where.get("out") is not None
+    assert settings.sequences is not None, "a job that leaves it open decides before"
+    assert settings.evaluate_every is not None
     return fit(
         cell,
         task,

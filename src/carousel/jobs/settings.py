@@ -65,11 +65,11 @@ class TrainSettings:
     """Units per layer."""
     layers: Annotated[int, Training, Bounds(1, 1000)] = 1
     """Number of recurrent layers."""
-    sequences: Annotated[int, Training, COUNT] = 6400
+    sequences: Annotated[int | None, Training, COUNT] = 6400
     """Training budget, the maximum number of training sequences, repeats included."""
     batch_size: Annotated[int, Training, Bounds(1, 10**6)] = 32
     """Sequences per update."""
-    evaluate_every: Annotated[int, Training, COUNT] = 320
+    evaluate_every: Annotated[int | None, Training, COUNT] = 320
     """Training sequences between two evaluations on the validation part."""
     patience: Annotated[int, Training, COUNT] = 10
     """Early-stopping patience, the number of evaluations without improvement after which training stops."""
@@ -121,6 +121,11 @@ class TrainSettings:
         unset = {field.name for field in fields(self) if field.name in self.later and getattr(self, field.name) == field.default}
         plain = {name: _plain(value) for name, value in asdict(self).items() if value is not None and name not in unset}
         return {"job": self.job, **plain}
+
+    @classmethod
+    def of_run(cls, table: dict[str, Any], source: Path | str) -> Self:
+        """The settings of a run's table; a job says here what is meant by what an earlier version left out."""
+        return cls.from_table(table, source)
 
     @classmethod
     def from_table(cls, table: dict[str, Any], source: Path | str) -> Self:

@@ -1,9 +1,8 @@
 """The demonstration: the monthly sunspot numbers, forecast twelve months ahead.
 
 The series is cut by time: the oldest 70 % train, the next 15 % choose when to stop, the newest
-15 % (from 1948 on) are held back for the table. Sizes, rates and budgets were chosen by the error on
-the validation part. The held-back errors of a first setting (4,096 windows, rate 0.01) were known by
-the time the present one was chosen among four, by validation.
+15 % (from 1948 on) are held back for the table. The networks correct a linear forecast, ridge regression on the last 66
+months, and train as `carousel train forecast` does by default, on twice as many windows.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from functools import cache
 from typing import Any
 
 from carousel.data import Series, example, read_series
-from carousel.data.forecast import Forecast, Values, metrics, naive_forecasts
-from carousel.jobs.forecast import rolling
+from carousel.data.forecast import Forecast, Values, baseline_forecasts, metrics
+from carousel.jobs.forecast import begin_at_base, rolling
+from carousel.learn import BPTT
 from carousel.models import build
 from carousel.recipes.recipe import Goal, Recipe, Row
 from carousel.train import fit
@@ -21,31 +21,32 @@ from carousel.train import fit
 CYCLE = 132  # months, eleven years
 HISTORY = 66  # months that a network has seen at least when a forecast counts in training
 SEEDS = (0, 1, 2, 3, 4)
-TRAINING: dict[str, Any] = {"rate": 0.003, "batch_size": 32, "sequences": 16384, "evaluate_every": 512}
+TRAINING: dict[str, Any] = {"rate": 0.003, "decay": True, "batch_size": 32, "sequences": 16384, "evaluate_every": 512}
 
-_NAIVE = ("naive", f"seasonal-naive-{CYCLE}")
+_NAIVE = ("naive", f"seasonal-naive-{CYCLE}", f"linear-{HISTORY}")
 _NETWORKS = ("window-2", f"window-{HISTORY}", "lstm", "gru")
-_GOAL = Goal("MAE", "sunspots", rivals=(*_NAIVE, "window-2"))
+_GOAL = Goal("MAE", "sunspots", rivals=(*_NAIVE, *_NETWORKS[:2]))
 
 
 @cache
 def _task() -> tuple[Series, Forecast]:
     series = read_series(example("sunspots"), "Sunspots")
-    return series, Forecast(series, horizon=12, history=HISTORY, season=CYCLE, validation=0.15, test=0.15)
+    return series, Forecast(series, horizon=12, history=HISTORY, season=CYCLE, base="auto", squared=False)
 
 
 def run_unit(row: str, unit: int | str) -> dict[str, Any]:
-    """One seed of one row; the naive forecasts have one unit and need no training."""
+    """One seed of one row; the forecasts without a network have one unit and need no training."""
     series, task = _task()
     (track,), (origins,) = task.tracks, task.origins
     entry: dict[str, Any] = {"seed": unit, "solved": None, "sequences": 0, "seconds": 0.0, "backend": "none", "curve": []}
     if row in _NAIVE:
-        made = naive_forecasts(track, origins, task.horizon, CYCLE).values()
+        made = baseline_forecasts(track, origins, task.horizon, CYCLE).values()
         forecast = dict(zip(_NAIVE, made, strict=True))[row][..., None]
     else:
         seed = int(unit)
-        cell = build(row, task.input_size, task.output_size, hidden=32, seed=seed)
-        trained = fit(cell, task, **TRAINING, monitor="MAE", seed=seed, progress=False)
+        cell = begin_at_base(build(row, task.input_size, task.output_size, hidden=32, seed=seed))
+        learner = BPTT(clip_norm=1.0)
+        trained = fit(cell, task, learner=learner, **TRAINING, monitor="MAE", evaluate_first=True, seed=seed, progress=False)
         forecast = rolling(trained.cell, track, origins, task.horizon)
         entry.update(sequences=trained.sequences, seconds=round(trained.seconds, 2), backend="auto")
         entry["curve"] = [
