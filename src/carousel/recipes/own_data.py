@@ -59,8 +59,8 @@ CASES: dict[str, FileTrial] = {
     "traffic": _forecast("long_memory/traffic.csv", target="x", covariates=("temp",)),
     "week-and-year": _forecast(
         "week-and-year",
-        "Validation and test part are different halves of a year, and the training part has not three years: the LSTM is the best by "
-        "its validation error.",
+        "Validation and test part are different halves of a year, and the training part has not three years: by the validation "
+        "error the LSTM is the best.",
         target="demand",
         horizon=14,
     ),
