@@ -24,7 +24,7 @@ from carousel.errors import InputError
 from carousel.forest import Forest
 from carousel.task import Task, cross_entropy
 
-_TOKEN = re.compile(r"[()]|[^\s()]+")
+_TOKEN = re.compile(r"[()]|[^ \t\r\n()]+")  # other white space is part of a word: 8\u00a01\/2
 _ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
 NO_WORD, UNKNOWN = 0, 1
 """Numbers of what a node without a word reads, and of a word that was not in training."""

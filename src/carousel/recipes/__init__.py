@@ -13,6 +13,8 @@ RECIPES: dict[str, str] = {
     "sunspots": "carousel.recipes.sunspots",
     "error-flow": "carousel.recipes.error_flow",
     "own-data": "carousel.recipes.own_data",
+    "treelstm2015": "carousel.recipes.treelstm2015",
+    "socher2013": "carousel.recipes.socher2013",
     "lstm1997": "carousel.recipes.lstm1997",
     "lstm1997-today": "carousel.recipes.lstm1997_today",
     "lstm1997-competitors": "carousel.recipes.lstm1997_competitors",

@@ -1,0 +1,28 @@
+"""The plain recursive network and the recursive neural tensor network on the Stanford Sentiment Treebank.
+
+Socher, Perelygin, Wu, Chuang, Manning, Ng & Potts, "Recursive deep models for semantic compositionality over a sentiment
+treebank", EMNLP 2013: section 5 and table 1. Vectors of 25 to 35 numbers and AdaGrad as there.
+"""
+
+from __future__ import annotations
+
+from carousel.recipes.recipe import Claim, Recipe, Row
+from carousel.recipes.sst import SEEDS, run_row
+
+_SOURCE = "Socher et al. 2013, table 1, roots"
+_DEVIATIONS = ("Batches of 25 trees are drawn with replacement; the epoch with the best validation accuracy counts.",)
+
+
+def _row(name: str, classes: int, figure: float, *notes: str) -> Row:
+    claims = (Claim("accuracy", figure, "%", _SOURCE),)
+    return Row(f"{name}-{classes}", units=SEEDS, claims=claims, deviations=(*_DEVIATIONS, *notes))
+
+
+RECIPE = Recipe(
+    name="socher2013",
+    paper="Socher et al., Recursive deep models for semantic compositionality over a sentiment treebank, EMNLP 2013",
+    about="The sentiment of sentences by recursive networks on their trees.",
+    rows=(_row("recursive", 5, 43.2), _row("recursive", 2, 82.4), _row("rntn", 5, 45.7), _row("rntn", 2, 85.4)),
+    run_unit=run_row,
+    curve="accuracy on validation (%)",
+)
