@@ -6,7 +6,6 @@ Two sets of rows read it, of the recipes treelstm2015 and socher2013. Five class
 
 from __future__ import annotations
 
-import gzip
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -72,7 +71,7 @@ PRACTICES: dict[str, Practice] = {
 
 
 def _averaging(cell: RecursiveNet) -> RecursiveNet:
-    """The cell with a W that begins near half of the sum of two children, so that a word's vector reaches the root of a deep tree."""
+    """The cell with a W near half of the sum of two children, so that words reach the root of a deep tree."""
     with torch.no_grad():
         cell.W.mul_(0.1).add_(torch.eye(cell.hidden_size).repeat(1, 2) / 2)
     return cell
@@ -122,16 +121,15 @@ class Phrases(Sentiment):
     """Every labelled phrase of a tree as a sequence of its own: its words, and its label at the last one."""
 
     def batch(self, forest: Forest, labels: Tensor) -> Batch:
-        spans: list[Tensor] = []
         first = list(range(forest.nodes))  # of each node its first leaf, by its place among the leaves
         last = first.copy()
-        leaf_of, leaves = [0] * forest.nodes, []
+        leaves: list[int] = []
         for node, children in enumerate(forest.children.tolist()):  # children come before their parents
             below = [child for child in children if child >= 0]
             if below:
                 first[node], last[node] = first[below[0]], last[below[-1]]
             else:
-                leaf_of[node] = first[node] = last[node] = len(leaves)
+                first[node] = last[node] = len(leaves)
                 leaves.append(node)
         words = forest.inputs[torch.tensor(leaves)]
         chosen = (labels >= 0).nonzero()[:, 0].tolist()
@@ -187,7 +185,10 @@ def run_row(row: str, unit: int | str, budget: int | None = None) -> dict[str, A
     def optimizer(parameters: Iterable[Tensor]) -> Optimizer:
         every = list(parameters)
         others = [p for p in every if id(p) not in vectors]
-        groups = [{"params": [p for p in every if id(p) in vectors]}, {"params": others, "weight_decay": practice.decay}]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in every if id(p) in vectors]},
+            {"params": others, "weight_decay": practice.decay},
+        ]
         return Adagrad(groups, lr=practice.rate, eps=1e-8)
 
     every = len(training) if practice.cell is not None else sum(label is not None for tree in training for label in tree.labels)

@@ -13,7 +13,7 @@ from carousel.recipes.sst import SEEDS, draw, run_row
 _TABLE = "Tai et al. 2015, table 2, with GloVe vectors tuned"
 _RANDOM = "Tai et al. 2015, vectors from random (second hand)"
 _DEVIATIONS = (
-    "Words' vectors have 150 numbers, begin at random and learn by AdaGrad, as the rest does (paper: GloVe of 300 numbers, by SGD).",
+    "Words' vectors have 150 numbers, begin at random and learn by AdaGrad, as the rest does (paper: GloVe of 300 by SGD).",
     "Batches are drawn with replacement; an epoch is as many trees as the training part has.",
 )
 
