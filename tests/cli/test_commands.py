@@ -49,7 +49,7 @@ def test_train_prints_the_errors_and_writes_the_report(tides: Path, tmp_path: Pa
     assert main(["train", str(tides), "--target", "Level", "--season", "12", "--out", str(out), *QUICK]) == 0
     printed = capsys.readouterr().out
     methods = [line.split("  ")[0] for line in printed.splitlines()]
-    assert methods[:5] == ["method", "naive", "seasonal naive (12)", "window-6", "lstm"]
+    assert methods[:6] == ["method", "naive", "seasonal naive (12)", "linear (24 lags)", "window-6", "lstm"]
     assert printed.splitlines()[-1] == f"report: {out / 'report.html'}"
     (out / "report.html").unlink()
     assert main(["report", str(out)]) == 0
