@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 WIDTH, MOST_WORDS = 8.0, 40
 
@@ -29,6 +32,8 @@ def draw_tree(
         names:      all labels, in the order of the colors.
         truth:      of each node its label in the file; where it differs from the predicted one, the mark has a black ring.
     """
+    from matplotlib.figure import Figure
+
     x, height = places(children)
     leaves = int(sum(not below for below in children))
     figure = Figure(figsize=(WIDTH, 1.6 + 0.28 * max(height)), layout="constrained")
@@ -90,6 +95,8 @@ def colors_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def _handles(names: Sequence[str], colors: dict[str, str], ring: bool) -> list[Line2D]:
+    from matplotlib.lines import Line2D
+
     made = [Line2D([], [], marker="o", linestyle="", color=colors[name], label=name) for name in names[:12]]
     if ring:
         made.append(Line2D([], [], marker="o", linestyle="", color="white", markeredgecolor="black", label="differs from the file"))
