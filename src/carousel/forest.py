@@ -233,8 +233,8 @@ def fold(cell: TreeCell, forest: Forest, inputs: Any = None, *, backend: str = "
         got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"fold: expected inputs ({forest.nodes}, {cell.input_size}) for {type(cell).__name__}, got {got}")
     schedule = _with_arity(cell, forest)
-    states = _states(cell, schedule, pytree.tree_map(lambda leaf: leaf[schedule.order], x), backend)
-    states = pytree.tree_map(lambda leaf: leaf[schedule.place], states)
+    states = _states(cell, schedule, pytree.tree_map(lambda leaf: leaf.index_select(0, schedule.order), x), backend)
+    states = pytree.tree_map(lambda leaf: leaf.index_select(0, schedule.place), states)
     return torch.vmap(cell.output)(states), states
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,3 +118,35 @@ def test_what_is_measured_in_processes(tmp_path: Path) -> None:
     used, compiled, loaded = report["rows"][:3]
     assert used["ours"] > 50 * 64 * 256 * 4  # y, at the least
     assert loaded["ours"] < compiled["ours"]
+
+
+@pytest.mark.parametrize(
+    ("family", "peers"),
+    [
+        ("tree-update", ["heights by hand", "node after node"]),
+        ("tree-many", ["node after node, 2 trees"]),
+        ("tree-unary", ["scan"]),
+        ("tree-arity-4", ["scan of an LSTM"]),
+        ("tree-child-sum-4", ["scan of an LSTM"]),
+    ],
+)
+def test_the_cases_over_trees_agree_with_their_peers(family: str, peers: list[str]) -> None:
+    case = next(case for case in CASES if case.family == family)
+    report = bench.run([replace(case, shape=(4, 3, 5, 6))], quick=True, threads=1, done=lambda name: None)
+    assert report["wrong"] == report["skipped"] == []
+    assert [row["peer"] for row in report["rows"]] == peers
+
+
+def test_dynet_is_skipped_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dynet_config", None)
+    (case,) = bench.select(["tree-dynet"])
+    report = bench.run([case], quick=True, threads=1, done=lambda name: None)
+    assert report["rows"] == []
+    assert report["skipped"] == [{"case": case.name, "reason": "DyNet is not installed (the package dynet38)"}]
+
+
+def test_slow_cases_run_where_they_are_named() -> None:
+    slow = [case for case in CASES if case.slow]
+    assert slow
+    assert not set(slow) & set(bench.select([]))
+    assert set(slow) <= set(bench.select([case.name for case in slow]))

@@ -50,12 +50,12 @@ class Disagreement(Exception):
 
 
 def select(names: Sequence[str]) -> list[Case]:
-    """The cases of these names, or families; all without any. InputError for one that is not there."""
+    """The cases of these names, or families; all but the slow ones without any. InputError for one that is not there."""
     for name in names:
         if not any(name in (case.name, case.family) for case in CASES):
             offered = ", ".join(dict.fromkeys(case.family for case in CASES))
             raise InputError(f"bench: no case {name!r}, expected one of: {offered}, each also with a shape, as {CASES[0].name}")
-    return [case for case in CASES if not names or case.name in names or case.family in names]
+    return [case for case in CASES if (case.name in names or case.family in names if names else not case.slow)]
 
 
 def run(cases: Sequence[Case], quick: bool = False, threads: int = 2, done: Callable[[str], None] = print) -> Report:
@@ -68,7 +68,7 @@ def run(cases: Sequence[Case], quick: bool = False, threads: int = 2, done: Call
     """
     if threads < 1:
         raise InputError(f"bench: expected threads of 1 or more, got {threads}")
-    words = ["carousel bench", *([] if cases == CASES else [case.name for case in cases]), *(["--quick"] if quick else [])]
+    words = ["carousel bench", *([] if cases == select([]) else [case.name for case in cases]), *(["--quick"] if quick else [])]
     report: Report = {
         **_circumstances(threads),
         "command": " ".join([*words, f"--threads {threads}"]),
@@ -245,7 +245,11 @@ plain LSTM of the same sizes; `peephole-loop` against the cell written as a Pyth
 128 x 20) against the same step on the eager backend, and `ntm-update` a whole update of it with clipping and the
 optimizer's step, and measured is a sequence. `update` is a whole update of a job's LSTM with Adam, beside the same model
 written with torch.nn and torch.optim, and beside the loss computed after the loop. `tree` is the binary Tree-LSTM over B
-random trees of T leaves, beside the same in PyTorch, all nodes of a height at once or node after node. `stepper` is 1000
+random trees of T leaves, beside the same in PyTorch, all nodes of a height at once or node after node; `tree-update` is a
+whole update of it with word vectors, a label at each node and AdaGrad, `tree-dynet` the same beside DyNet, `tree-many` has so
+many trees that the peer takes the first two of them, and measured is a tree. `tree-unary` is an LSTM over chains of nodes
+beside its scan; in `tree-arity` and `tree-child-sum` nodes have that many children, beside the scan of an LSTM, and measured
+is a multiplication. `stepper` is 1000
 steps made one by one, and measured is one of them; `online` is the truncated rule of 1997 on the network with 93 weights, on
 one thread, with an update at every step, and measured is a network's step; `peak` counts the LSTM's matrix products against
 one of 2048 x 2048.

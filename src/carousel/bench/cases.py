@@ -19,10 +19,11 @@ from torch.nn import functional as F
 
 from carousel.batch import Batch
 from carousel.bench import processes
-from carousel.cell import Cell
-from carousel.cells import GRU, LSTM, LSTM1997, NTM, Embedding, NaryTreeLSTM
+from carousel.cell import Cell, TreeCell
+from carousel.cells import GRU, LSTM, LSTM1997, NTM, ChildSumTreeLSTM, Embedding, NaryTreeLSTM
 from carousel.data.classification import Classification
 from carousel.data.forecast import ForecastLoss
+from carousel.errors import InputError
 from carousel.forest import Forest, fold
 from carousel.learn import (
     BPTT,
@@ -71,13 +72,14 @@ AT_LEAST = ("faster", "of the peak")
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison with one or more peers, or none; the goal is for the first."""
+    """One comparison with one or more peers, or none; the goal is for the first. A slow one runs where it is named."""
 
     family: str
     shape: Shape
     contenders: Callable[[Shape], list[Contender]]
     kind: Kind
     goal: float | None = None
+    slow: bool = False
 
     @property
     def name(self) -> str:
@@ -351,46 +353,252 @@ def random_forest(leaves: int, trees: int) -> Forest:
     return Forest.of(made)
 
 
+class TreesByHand:
+    """A binary Tree-LSTM over a forest as one writes it in PyTorch, with the weights of ours.
+
+    It gives the states h of all nodes, in their order, of x at the leaves in their order: all nodes of a height at once, or node
+    after node.
+    """
+
+    def __init__(self, cell: NaryTreeLSTM, forest: Forest) -> None:
+        self.cell, self.forest = cell, forest
+        heights, self.place = torch.from_numpy(forest.heights), forest.schedule.place
+        self.leaves = heights == 0
+        children = self.place[torch.from_numpy(forest.children)]
+        self.below = [children[heights == height] for height in range(1, int(heights.max()) + 1)]
+
+    def _of_leaves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        i, o, u = F.linear(x, self.cell.W, self.cell.b[: 3 * self.cell.hidden_size]).chunk(3, -1)
+        c = torch.sigmoid(i) * torch.tanh(u)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    def _merged(self, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Of h and c (..., 2, H)."""
+        bias = torch.cat([self.cell.b, self.cell.b[3 * self.cell.hidden_size :]])
+        i, o, u, left, right = F.linear(h.flatten(-2), self.cell.U, bias).chunk(5, -1)
+        new = torch.sigmoid(i) * torch.tanh(u) + torch.sigmoid(left) * c[..., 0, :] + torch.sigmoid(right) * c[..., 1, :]
+        return torch.sigmoid(o) * torch.tanh(new), new
+
+    def by_height(self, x: Tensor) -> Tensor:
+        h, c = self._of_leaves(x)
+        for children in self.below:
+            new_h, new_c = self._merged(h[children], c[children])
+            h, c = torch.cat([h, new_h]), torch.cat([c, new_c])
+        return h[self.place]
+
+    def by_node(self, x: Tensor) -> Tensor:
+        states: list[tuple[Tensor, Tensor]] = []
+        words = iter(x)
+        for own in self.forest.children.tolist():
+            if own[0] < 0:
+                states.append(self._of_leaves(next(words)))
+            else:
+                h, c = zip(*(states[child] for child in own), strict=True)
+                states.append(self._merged(torch.stack(h), torch.stack(c)))
+        return torch.stack([h for h, _ in states])
+
+
+def folded(cell: TreeCell, forest: Forest, x: Tensor) -> Callable[[], Tensor]:
+    """The outputs of a fold on native code."""
+    return lambda: fold(cell, forest, x, backend="native")[0]
+
+
 def tree_training(shape: Shape) -> list[Contender]:
     """The binary Tree-LSTM over B random trees of T leaves; beside it the same in PyTorch by hand, all nodes of a height at once,
     and node after node."""
     T, B, I, H = shape
     cell, forest = NaryTreeLSTM(I, H), random_forest(T, B)
     x = torch.randn(forest.nodes, I, generator=torch.Generator().manual_seed(0))
-    weights = list(cell.parameters())
-    heights, place = torch.from_numpy(forest.heights), forest.schedule.place
-    below = [place[torch.from_numpy(forest.children)[heights == height]] for height in range(1, int(heights.max()) + 1)]
+    by_hand, weights = TreesByHand(cell, forest), list(cell.parameters())
+    of_leaves = x[by_hand.leaves]
+    return [
+        training("carousel", folded(cell, forest, x), weights),
+        training("heights by hand", lambda: by_hand.by_height(of_leaves), weights),
+        training("node after node", lambda: by_hand.by_node(of_leaves), weights),
+    ]
 
-    def of_leaves(x: Tensor) -> tuple[Tensor, Tensor]:
-        i, o, u = F.linear(x, cell.W, cell.b[: 3 * H]).chunk(3, -1)
-        c = torch.sigmoid(i) * torch.tanh(u)
-        return torch.sigmoid(o) * torch.tanh(c), c
 
-    def merged(h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Of h and c (..., 2, H)."""
-        bias = torch.cat([cell.b, cell.b[3 * H :]])
-        i, o, u, left, right = F.linear(h.flatten(-2), cell.U, bias).chunk(5, -1)
-        new = torch.sigmoid(i) * torch.tanh(u) + torch.sigmoid(left) * c[..., 0, :] + torch.sigmoid(right) * c[..., 1, :]
-        return torch.sigmoid(o) * torch.tanh(new), new
+def many_trees(shape: Shape, some: int = 2) -> list[Contender]:
+    """The same with more trees than the peer could take one after the other: it has the first few of them. Measured per tree."""
+    T, B, I, H = shape
+    cell, forest = NaryTreeLSTM(I, H), random_forest(T, B)
+    x = torch.randn(forest.nodes, I, generator=torch.Generator().manual_seed(0))
+    first = forest.select(range(some))
+    by_hand, weights = TreesByHand(cell, first), list(cell.parameters())
+    of_leaves = x[: first.nodes][by_hand.leaves]
+    ours, theirs = folded(cell, forest, x), partial(by_hand.by_node, of_leaves)
+    return [
+        replace(training("carousel", ours, weights), work=B, results=lambda: (ours()[: first.nodes].detach(),)),
+        replace(training(f"node after node, {some} trees", theirs, weights), work=some, results=lambda: (theirs().detach(),)),
+    ]
 
-    def by_height() -> Tensor:
-        h, c = of_leaves(x[heights == 0])
-        for children in below:
-            new_h, new_c = merged(h[children], c[children])
-            h, c = torch.cat([h, new_h]), torch.cat([c, new_c])
-        return h[place]
 
-    def by_node() -> Tensor:
-        states: list[tuple[Tensor, Tensor]] = []
-        for node, own in enumerate(forest.children.tolist()):
-            h_and_c = zip(*(states[child] for child in own), strict=True) if own[0] >= 0 else ()
-            states.append(merged(*map(torch.stack, h_and_c)) if own[0] >= 0 else of_leaves(x[node]))
-        return torch.stack([h for h, _ in states])
+@dataclass(frozen=True)
+class TreeUpdate:
+    """What an update on trees as those of a treebank of sentiment needs: words at the leaves, one of five labels at each node."""
+
+    cell: NaryTreeLSTM
+    forest: Forest
+    words: Tensor  # (n,), 0 at nodes with children
+    labels: Tensor
+    E: Tensor
+    V: Tensor
+
+    @staticmethod
+    def of(shape: Shape, symbols: int = 18_000) -> TreeUpdate:
+        T, B, I, H = shape
+        forest, drawn = random_forest(T, B), torch.Generator().manual_seed(0)
+        words = torch.randint(1, symbols, (forest.nodes,), generator=drawn).where(torch.from_numpy(forest.heights) == 0, 0)
+        labels = torch.randint(5, (forest.nodes,), generator=drawn)
+        E, V = (torch.randn(size, I_or_H, generator=drawn) / 10 for size, I_or_H in ((symbols, I), (5, H)))
+        torch.manual_seed(0)
+        return TreeUpdate(NaryTreeLSTM(I, H), forest, words, labels, nn.Parameter(E), nn.Parameter(V))
+
+
+RATE = 1e-3
+"""Learning rate of AdaGrad."""
+
+
+def tree_update(shape: Shape) -> list[Contender]:
+    """Whole updates on B trees of T leaves: word vectors, fold, labels of all nodes, gradient and AdaGrad's step. Beside it the
+    same in PyTorch by hand, as in `tree_training`."""
+    torch.sparse.check_sparse_tensor_invariants.disable()  # PyTorch warns where that is not said
+
+    def updated(name: str, states: Callable[[TreeUpdate], Callable[[], Tensor]]) -> Contender:
+        given = TreeUpdate.of(shape)
+        h = states(given)
+        optimizer = torch.optim.Adagrad([*given.cell.parameters(), given.E, given.V], RATE)
+
+        def call() -> tuple[Tensor, ...]:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(F.linear(h(), given.V), given.labels, reduction="sum") / len(given.forest)
+            loss.backward()
+            optimizer.step()
+            return (loss.detach(),)
+
+        return twice(timed(name, call))
+
+    def ours(given: TreeUpdate) -> Callable[[], Tensor]:
+        return lambda: fold(given.cell, given.forest, F.embedding(given.words, given.E, sparse=True), backend="native")[0]
+
+    def by_hand(given: TreeUpdate, name: str) -> Callable[[], Tensor]:
+        trees = TreesByHand(given.cell, given.forest)
+        words = given.words[trees.leaves]
+        return lambda: getattr(trees, name)(F.embedding(words, given.E, sparse=True))
 
     return [
-        training("carousel", lambda: fold(cell, forest, x, backend="native")[0], weights),
-        training("heights by hand", by_height, weights),
-        training("node after node", by_node, weights),
+        updated("carousel", ours),
+        updated("heights by hand", partial(by_hand, name="by_height")),
+        updated("node after node", partial(by_hand, name="by_node")),
+    ]
+
+
+def twice(contender: Contender) -> Contender:
+    """The contender with the results of two calls, so that an update is seen in what follows from it."""
+    call = contender.results
+    assert call is not None
+    return replace(contender, results=lambda: (*call(), *call()))
+
+
+def dynet_update(shape: Shape) -> list[Contender]:
+    """Whole updates as in `tree_update`, beside DyNet, which itself finds what can be computed at once; on one thread."""
+    try:
+        import dynet_config  # type: ignore[import-not-found]
+
+        dynet_config.set(mem=1024, autobatch=1, random_seed=1)
+        import dynet as dy  # type: ignore[import-not-found]
+    except ImportError:
+        raise InputError("DyNet is not installed (the package dynet38)") from None
+    given, H = TreeUpdate.of(shape), shape[3]
+    model = dy.ParameterCollection()
+    W, U, b, V = (model.parameters_from_numpy(x.detach().numpy()) for x in (*given.cell.parameters(), given.V))
+    E = model.lookup_parameters_from_numpy(given.E.detach().numpy())
+    trainer = dy.AdagradTrainer(model, RATE)
+    trainer.set_clip_threshold(0)
+    held = model, trainer  # the trainer alone does not keep the model alive
+    nodes = list(zip(given.forest.children.tolist(), given.words.tolist(), given.labels.tolist(), strict=True))
+
+    def call() -> tuple[Tensor, ...]:
+        dy.renew_cg()
+        leaf_bias, bias = b[: 3 * H], dy.concatenate([b, b[3 * H :]])
+        states: list[tuple[Any, Any]] = []
+        losses = []
+        for own, word, label in nodes:
+            if own[0] < 0:
+                a = dy.affine_transform([leaf_bias, W, E[word]])
+                i, o, u = (a[k * H : (k + 1) * H] for k in range(3))
+                c = dy.cmult(dy.logistic(i), dy.tanh(u))
+            else:
+                (h_left, c_left), (h_right, c_right) = (states[child] for child in own)
+                a = dy.affine_transform([bias, U, dy.concatenate([h_left, h_right])])
+                i, o, u, left, right = (a[k * H : (k + 1) * H] for k in range(5))
+                kept = dy.cmult(dy.logistic(left), c_left) + dy.cmult(dy.logistic(right), c_right)
+                c = dy.cmult(dy.logistic(i), dy.tanh(u)) + kept
+            states.append((dy.cmult(dy.logistic(o), dy.tanh(c)), c))
+            losses.append(dy.pickneglogsoftmax(V * states[-1][0], label))
+        loss = dy.esum(losses) / len(given.forest)
+        value = loss.value()
+        loss.backward()
+        held[1].update()
+        return (torch.tensor(value),)
+
+    return [tree_update(shape)[0], twice(timed("DyNet", call))]
+
+
+class Chain(TreeCell):
+    """A cell of chains as one of trees whose nodes have one child: the first node reads the initial state."""
+
+    arity = 1
+
+    def __init__(self, cell: LSTM) -> None:
+        super().__init__()
+        self.cell, self.input_size, self.output_size = cell, cell.input_size, cell.hidden_size
+
+    def leaf(self, x: Tensor) -> Any:
+        return self.cell.step(x, self.cell.initial_state())[1]
+
+    def merge(self, x: Tensor, children: Any) -> Any:
+        return self.cell.step(x, type(children)(*(leaf[0] for leaf in children)))[1]
+
+
+def unary_trees(shape: Shape) -> list[Contender]:
+    """Trees of T nodes, one above the other; beside it the scan of the same cell."""
+    T, B, *sizes = shape
+    x, cell = random_input(shape), LSTM(*sizes)
+    forest = Forest.of([[[], *([node] for node in range(T - 1))]] * B)
+    by_tree, weights = x.transpose(0, 1).flatten(0, 1), list(cell.parameters())
+    run = folded(Chain(cell), forest, by_tree)
+    return [
+        training("carousel", lambda: run().reshape(B, T, -1).transpose(0, 1), weights),
+        training("scan", scanned(cell, x), weights),
+    ]
+
+
+def trees_of_arity(
+    arity: int, make: Callable[[int, int], TreeCell], products: Callable[[int, int], int], shape: Shape
+) -> list[Contender]:
+    """Full trees of T leaves; beside it the scan of an LSTM. Measured per multiplication.
+
+    Args:
+        products: (I, H) to the multiplications of a node with children forward, those with the children's states.
+    """
+    T, B, I, H = shape
+    tree: list[list[int]] = [[] for _ in range(T)]
+    roots = list(range(T))
+    while len(roots) > 1:
+        tree += [roots[n : n + arity] for n in range(0, len(roots), arity)]
+        roots = list(range(len(tree) - len(roots) // arity, len(tree)))
+    forest, cell, chain = Forest.of([tree] * B), make(I, H), LSTM(I, H)
+    x = torch.randn(forest.nodes, I, generator=torch.Generator().manual_seed(0))
+    own, steps = dict(cell.named_parameters()), random_input((100, 32, I, H))
+    inner = forest.nodes - T * B
+    reading = forest.nodes if isinstance(cell, ChildSumTreeLSTM) else T * B
+    # Products with x are made forward and for the gradient of W; those with states for the gradient of the states too.
+    work = 2 * reading * own["W"].numel() + 3 * inner * products(I, H)
+    theirs = 100 * 32 * (2 * 4 * H * I + 3 * 4 * H * H)
+    return [
+        replace(training("carousel", folded(cell, forest, x), list(own.values())), work=work, results=None),
+        replace(training("scan of an LSTM", scanned(chain, steps), list(chain.parameters())), work=theirs, results=None),
     ]
 
 
@@ -534,6 +742,12 @@ VARIANTS: dict[str, tuple[Callable[[int, int], Cell], float]] = {
 }
 """Cells that cost no more than the plain LSTM: how to make them, and the share of its time that they may take."""
 
+ARITIES: dict[str, Callable[[int], tuple[Callable[[int, int], TreeCell], Callable[[int, int], int]]]] = {
+    "nary": lambda K: (partial(NaryTreeLSTM, arity=K), lambda I, H: (3 + K) * H * K * H),
+    "child-sum": lambda K: (ChildSumTreeLSTM, lambda I, H: (3 + K) * H * H),
+}
+"""Tree cells of so many children a node, and the multiplications of a node with the states of its children."""
+
 CASES: list[Case] = [
     Case("lstm", TINY, lstm_training, "faster", 6),
     Case("lstm", SINGLE, lstm_training, "faster", 1.8),
@@ -566,6 +780,16 @@ CASES: list[Case] = [
     Case("update-language", (128, 32, 64, 64), partial(update, partial(symbols_job, 65, 65)), "of its time", 1),
     Case("tree", (20, 25, 300, 150), tree_training, "faster", 3),
     Case("tree", (128, 32, 150, 150), tree_training, "faster", 3),
+    Case("tree-update", (20, 25, 300, 150), tree_update, "faster", 3),
+    Case("tree-dynet", (20, 25, 300, 150), dynet_update, "faster", 2),
+    Case("tree-many", (128, 1024, 150, 150), many_trees, "faster", 20, slow=True),
+    Case("tree-many", (128, 64, 1024, 1024), many_trees, "faster", slow=True),
+    Case("tree-unary", (100, 32, 150, 150), unary_trees, "of its time", 1.3),
+    Case("tree-unary", (200, 32, 64, 128), unary_trees, "of its time", 1.3),
+    Case("tree-unary", (1000, 1, 16, 64), unary_trees, "of its time", 1.3),
+    Case("tree-arity-2", (128, 8, 150, 150), partial(trees_of_arity, 2, *ARITIES["nary"](2)), "of its time", 1.3),
+    Case("tree-arity-4", (256, 8, 150, 150), partial(trees_of_arity, 4, *ARITIES["nary"](4)), "of its time", 1.3),
+    Case("tree-child-sum-4", (256, 8, 150, 150), partial(trees_of_arity, 4, *ARITIES["child-sum"](4)), "of its time", 1.3),
     Case("stepper", (1000, 1, 64, 64), stepping, "seconds", 8e-6),
     Case("online", (10_000, 1, 2, 8), online, "seconds", 0.5e-6),
     Case("online", (10_000, 16, 2, 8), online, "seconds", 0.1e-6),
