@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from carousel.errors import InputError
 
@@ -22,11 +23,18 @@ def write_aside(path: Path, content: str | bytes) -> None:
 
     The folder is made where it is missing. OSError (a full disk, no permission) names the file and leaves the old one.
     """
+    with writing_aside(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing_aside(path: Path) -> Iterator[BinaryIO]:
+    """The same for a content that comes piece by piece: it takes its name when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = beside(path)
     try:
         with named(path), aside.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 import carousel
 from carousel import jobs
-from carousel.cli import share, train, use
+from carousel.cli import archive, share, train, use
 from carousel.cli.options import show_dashes, whole_numbers
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
@@ -34,6 +34,7 @@ app = App(
 
 app.command(train.app)
 use.add_to(app)
+archive.add_to(app)
 app.command(share.data)
 app.command(share.export, sort_key=2.6)
 app.command(share.compare, sort_key=2.5)
