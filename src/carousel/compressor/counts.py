@@ -75,6 +75,7 @@ class Counts:
         self.length = np.zeros(len(places), np.int64)
 
     def begin_byte(self, A: int) -> None:
+        """Look up the contexts of the next byte of the first A streams."""
         self.A = A
         self.node = np.ones(A, np.int64)
         last = self.last[:A]
@@ -145,6 +146,7 @@ class Counts:
         self.node = 2 * self.node + bits
 
     def end_byte(self) -> None:
+        """Move the contexts on by the byte whose eight bits have come."""
         A = self.A
         byte = self.node & 255
         same = (self.length[:A] > 0) & (self.predicted & 255 == byte)
