@@ -110,7 +110,7 @@ def test_a_network_without_the_form_is_exported_without_it(tmp_path: Path, capsy
     pytest.importorskip("onnxscript")
     run = trained(tmp_path, "window-3")
     assert main(["export", str(run), "--out", str(tmp_path / "shared")]) == 0
-    assert capsys.readouterr().err.startswith("carousel: no step.onnx: PyTorch cannot export its step for every batch size (")
+    assert capsys.readouterr().err.startswith("carousel: no ONNX model: PyTorch cannot export its step for every batch size (")
     assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == ["config.json", "prepared.json", "weights.safetensors"]
 
 

@@ -1,6 +1,7 @@
-"""The networks that the command line offers for sequences of numbers, by name.
+"""The networks that the command line offers, by name.
 
-Each is a stack of cells with a readout, made by ``build(name, input_size, output_size, ...)``.
+Those over sequences are stacks of cells with a readout, made by ``build(name, input_size, output_size, ...)``; those over trees
+are made by ``build_tree``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,27 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from carousel.cell import Cell, Stack
-from carousel.cells import GRU, LSTM, MGU, Dropout, Elman, Embedding, FullyRecurrent, Mean, Window
+from carousel.cell import Cell, Stack, TreeCell
+from carousel.cells import (
+    GRU,
+    LSTM,
+    MGU,
+    RNTN,
+    BagOfWords,
+    ChildSumTreeLSTM,
+    Dropout,
+    Elman,
+    Embedding,
+    FullyRecurrent,
+    Mean,
+    NaryTreeLSTM,
+    RecursiveNet,
+    TreeGRU,
+    Window,
+)
 from carousel.errors import InputError
-from carousel.names import WINDOW, check_model
+from carousel.names import WINDOW, check_model, check_tree_model
+from carousel.network import Recursive
 
 
 def _recurrent(
@@ -111,3 +129,71 @@ def build(
             sizes = f"{input_size} inputs, {layers} layers of {hidden} units, {output_size} outputs"
             raise InputError(f"model {name}: cannot create a network of {sizes}: {str(error).splitlines()[0][:200]}") from None
         return Stack(cell, Mean(output_size)) if answer == "mean" else cell
+
+
+TREE_MODELS: dict[str, Callable[[int, int, int, bool], TreeCell]] = {
+    "tree-rnn": lambda size, hidden, arity, inner: RecursiveNet(hidden, arity=arity),
+    "rntn": lambda size, hidden, arity, inner: RNTN(hidden, arity=arity),
+    "tree-lstm": lambda size, hidden, arity, inner: NaryTreeLSTM(size, hidden, arity=arity, inner_inputs=inner),
+    "child-sum-tree-lstm": lambda size, hidden, arity, inner: ChildSumTreeLSTM(size, hidden),
+    "tree-gru": lambda size, hidden, arity, inner: TreeGRU(size, hidden),
+    "bag-of-words": lambda size, hidden, arity, inner: BagOfWords(size, inner_inputs=inner),
+}
+"""name -> factory(length of a word's vector, hidden, most children of a node, whether nodes with children have words)."""
+
+LEAVES_ALONE = ("tree-rnn", "rntn")
+"""Models whose nodes with children read no word, and whose leaves' states are the words' vectors themselves."""
+
+
+def build_tree(
+    name: str,
+    symbols: int,
+    output_size: int,
+    *,
+    hidden: int = 32,
+    embedding: int = 32,
+    arity: int = 2,
+    inner_words: bool = False,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Recursive:
+    """The network over trees of that name, its weights drawn from `seed` alone: a vector for each word, a cell, a readout.
+
+    Where the vectors of tree-rnn and rntn are not of `hidden` numbers, a learned matrix makes them so.
+
+    Args:
+        name:         a key of TREE_MODELS.
+        symbols:      how many words there are; a node reads the number of its word.
+        output_size:  length of the vector y of a node.
+        hidden:       units of a node.
+        embedding:    length of a word's vector, drawn from N(0, 0.1).
+        arity:        the most children of a node, for the models whose weights differ from child to child.
+        inner_words:  whether nodes with children have words too.
+        dropout:      share of the entries of the words' vectors, and of what the readout reads, that are dropped in training.
+        seed:         of the weights; torch's own generator is left as it is.
+
+    Raises:
+        InputError: an unknown name, a size below 1, a dropout outside [0, 1), words at nodes that the model does not let read.
+    """
+    check_tree_model(name)
+    for option, size in (("symbols", symbols), ("output_size", output_size), ("hidden", hidden), ("embedding", embedding)):
+        if size < 1:
+            raise InputError(f"model: expected {option} of at least 1, got {size}")
+    if inner_words and name in LEAVES_ALONE:
+        others = ", ".join(other for other in TREE_MODELS if other not in LEAVES_ALONE)
+        raise InputError(
+            f"model {name}: only its leaves read words, and nodes with children have some too; choose one of: {others}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            words = nn.Embedding(symbols, embedding)
+            nn.init.normal_(words.weight, std=0.1)
+            cell = TREE_MODELS[name](embedding, hidden, arity, inner_words)
+            to_hidden = name in LEAVES_ALONE and embedding != hidden
+            vectors = nn.Sequential(words, nn.Linear(embedding, hidden)) if to_hidden else nn.Sequential(words)
+            readout = nn.Linear(cell.output_size or hidden, output_size)
+            return Recursive(cell, readout=readout, embedding=vectors, dropout=dropout)
+        except (RuntimeError, MemoryError, OverflowError) as error:  # torch has no class of its own for it
+            sizes = f"{symbols} words of {embedding} numbers, {hidden} units, {arity} children, {output_size} outputs"
+            raise InputError(f"model {name}: cannot create a network of {sizes}: {str(error).splitlines()[0][:200]}") from None

@@ -14,6 +14,9 @@ MODELS = (
 )
 """Keys of `carousel.models.MODELS`; window-N stands for any number N of inputs."""
 
+TREE_MODELS = ("tree-rnn", "rntn", "tree-lstm", "child-sum-tree-lstm", "tree-gru", "bag-of-words")
+"""Keys of `carousel.models.TREE_MODELS`, the networks over trees."""
+
 WINDOW = re.compile(r"window-([1-9]\d{0,5})")
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "rmsprop", "rmsprop-graves", "adagrad")
@@ -21,11 +24,21 @@ OPTIMIZERS = ("sgd", "momentum", "adam", "rmsprop", "rmsprop-graves", "adagrad")
 
 
 def check_model(name: str) -> None:
-    """Refuse what is no model, with the nearest right name."""
+    """Refuse what is no model over sequences, with the nearest right name."""
+    if name in TREE_MODELS:
+        raise InputError(f"model {name} reads trees, not sequences; expected one of: {', '.join(MODELS)}, window-N for N inputs")
     if name not in MODELS and not WINDOW.fullmatch(name):
         raise InputError(
             f"unknown model {name!r}{_near(name, MODELS)}; expected one of: {', '.join(MODELS)}, window-N for N inputs"
         )
+
+
+def check_tree_model(name: str) -> None:
+    """Refuse what is no model over trees, with the nearest right name."""
+    if name in MODELS or WINDOW.fullmatch(name):
+        raise InputError(f"model {name} reads sequences, not trees; expected one of: {', '.join(TREE_MODELS)}")
+    if name not in TREE_MODELS:
+        raise InputError(f"unknown model {name!r}{_near(name, TREE_MODELS)}; expected one of: {', '.join(TREE_MODELS)}")
 
 
 def check_optimizer(name: str) -> None:

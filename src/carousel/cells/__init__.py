@@ -1,5 +1,6 @@
 """The cells, one architecture a file."""
 
+from carousel.cells.bag_of_words import BagOfWords, BagOfWordsState
 from carousel.cells.dropout import Dropout
 from carousel.cells.elman import Elman
 from carousel.cells.embedding import Embedding
@@ -23,6 +24,8 @@ __all__ = [
     "MGU",
     "NTM",
     "RNTN",
+    "BagOfWords",
+    "BagOfWordsState",
     "ChildSumTreeLSTM",
     "Dropout",
     "Elman",

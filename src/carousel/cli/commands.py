@@ -272,12 +272,16 @@ def _cells() -> list[tuple[str, str]]:
 
 
 def _models() -> list[tuple[str, str]]:
-    from carousel.models import MODELS, build
+    from carousel.models import MODELS, TREE_MODELS, build, build_tree
 
     sizes = {
         name: sum(weight.numel() for weight in build(name, input_size=1, output_size=12, hidden=32).parameters()) for name in MODELS
     }
-    return [(name, f"{size:,} weights with 1 input, 32 units, 12 outputs") for name, size in sizes.items()]
+    rows = [(name, f"{size:,} weights with 1 input, 32 units, 12 outputs") for name, size in sizes.items()]
+    for name in TREE_MODELS:
+        size = sum(weight.numel() for weight in build_tree(name, 1, 12, hidden=32, embedding=32).parameters())
+        rows.append((name, f"{size:,} weights over binary trees with 1 word of 32 numbers, 32 units, 12 outputs"))
+    return rows
 
 
 def _tasks() -> list[tuple[str, str]]:

@@ -80,6 +80,7 @@ def export(run: Path, /, *, out: Path, onnx: Annotated[bool, Parameter(negative=
 
     Python loads it without the run: `carousel.export.load(OUT)`. The ONNX model maps x and the state to
     y and the next state, for any batch size; it is written only if onnxruntime gives the same results.
+    A network over trees has two such models, of its leaves and of the nodes above them.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def export(run: Path, /, *, out: Path, onnx: Annotated[bool, Parameter(negative=
 
     reason = exporting.export(run, out, onnx=onnx)
     if reason is not None:
-        print(f"carousel: no step.onnx: {reason}", file=sys.stderr)
+        print(f"carousel: no ONNX model: {reason}", file=sys.stderr)
     for file in sorted(out.iterdir()):
         print(f"{_size(file.stat().st_size):>8}  {file}")
 

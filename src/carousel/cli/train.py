@@ -17,7 +17,7 @@ from carousel import jobs
 from carousel.cli.options import Sectioned, show_dashes, whole_numbers
 from carousel.cli.tables import print_table
 from carousel.errors import InputError
-from carousel.jobs import classify, forecast, language, tag
+from carousel.jobs import classify, forecast, language, tag, trees
 from carousel.jobs import run as runs
 from carousel.jobs.settings import Section, TrainSettings, check_names
 from carousel.plain import entries
@@ -66,8 +66,9 @@ app = Sectioned(
 app.help = """Train a network on a file, test it on a held-out part, and write a report.
 
 Without JOB the file type selects it: a table (.csv) is forecast; recordings (a folder or .tar of them), .ts, .tsv, idx
-and JSON lines (.jsonl) are classified; JSON lines with a list of labels and CoNLL files are tagged; any other file is a text,
-for a language model. Each job has its own options: `carousel train forecast --help`."""
+and JSON lines (.jsonl) are classified; JSON lines with a list of labels and CoNLL files are tagged; the nodes of trees in
+brackets, and of JSON lines with parents or children, are labeled; any other file is a text, for a language model. Each job has
+its own options: `carousel train forecast --help`."""
 
 
 @app.command(name="forecast")
@@ -103,6 +104,18 @@ def _tag(
 
     The test part is a fraction of the sequences, or a file of its own. The accuracy over all its steps is
     printed together with that of a network without memory, and a report shows it in pictures.
+    """
+    _train(settings, run)
+
+
+@app.command(name="trees")
+def _trees(
+    settings: Annotated[trees.Settings, Parameter(name="*")], *, run: Annotated[RunOptions, Parameter(name="*")] = NOWHERE
+) -> None:
+    """Label the nodes of trees: a network merges its way from the words to the root.
+
+    The test part is a fraction of the trees, or a file of its own. The accuracy there, at the roots and over all nodes, is printed
+    together with that of a bag of words, and a report draws trees with what the network says at each node.
     """
     _train(settings, run)
 

@@ -144,6 +144,23 @@ class _Parser:
         return InputError(f"{self.source}: line {line}, column {column}: {text}")
 
 
+def bracketed(tree: LabelledTree) -> str:
+    """The tree in brackets, on one line; a node with both a word and children has its word after its label, as label/word."""
+    written: list[str] = []  # of each node
+    escaped = {letter: name for name, letter in _ESCAPED.items()}
+    for children, label, word in zip(tree.children, tree.labels, tree.words, strict=True):
+        name = [label] if label is not None else []
+        own = None if word is None else escaped.get(word, word)
+        if children and own is not None:
+            name = ["/".join([*name, own])]
+        elif own is not None:
+            name.append(own)
+        written.append(f"({' '.join([*name, *(written[child] for child in children)])})")
+        for child in children:
+            written[child] = ""  # a deep tree would be kept once for each height
+    return written[-1]
+
+
 def _unescaped(word: str) -> str:
     return _ESCAPED.get(word, word.replace("\\/", "/").replace("\\*", "*"))
 
@@ -199,17 +216,24 @@ class TreeLabels(Task):
         validation:  what training is watched on.
         least:       words that are there less often in training are unknown.
         roots_only:  whether the loss counts the roots alone.
+        vocabulary:  the words and labels; None for those of the training trees.
 
     Attributes:
-        vocabulary:   of the training trees.
+        vocabulary:  the words and labels.
     """
 
     input_size = None
 
     def __init__(
-        self, training: Sequence[LabelledTree], validation: Sequence[LabelledTree], *, least: int = 1, roots_only: bool = False
+        self,
+        training: Sequence[LabelledTree],
+        validation: Sequence[LabelledTree],
+        *,
+        least: int = 1,
+        roots_only: bool = False,
+        vocabulary: TreeVocabulary | None = None,
     ) -> None:
-        self.vocabulary = TreeVocabulary.of(training, least)
+        self.vocabulary = vocabulary or TreeVocabulary.of(training, least)
         self.output_size = len(self.vocabulary.labels)
         self.roots_only = roots_only
         self._training, self._validation = self.vocabulary.forest(training), self.vocabulary.forest(validation)

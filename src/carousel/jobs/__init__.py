@@ -51,6 +51,7 @@ JOBS: dict[str, str] = {
     "forecast": "carousel.jobs.forecast",
     "classify": "carousel.jobs.classify",
     "tag": "carousel.jobs.tag",
+    "trees": "carousel.jobs.trees",
     "language": "carousel.jobs.language",
 }
 """name -> module; a job is loaded only when it is asked for."""
@@ -64,6 +65,13 @@ _NOT_READ = (".arff", ".feather", ".h5", ".hdf5", ".mat", ".npy", ".npz", ".ods"
 
 _NUMBERS = re.compile(r"(?=.*\d)([\d\s+\-.,;:/|]|(?<=\d)[eETZ](?=[\d+\-\s]|$)|\b(nan|NaN|NA|null|inf)\b)*")
 """A line of nothing but numbers, dates and gaps, whatever separates them."""
+
+
+_TREE = re.compile(
+    r"\s*(?:\(\s*(?:[^\s()]+\s+)?(?:\(\s*)*[^\s()]+\s+(?:\(|[^\s()]+\s*\)\s*(?:[()]|$))|\(\s*(?:\(\s*)+[^\s()]+\s*\)\s*\()"
+)
+"""The beginning of a tree in brackets: a label and a node, or a label and one word and then the end or another
+bracket; or words without labels."""
 
 
 def load(name: str) -> Job:
@@ -84,8 +92,9 @@ def of_file(path: Path) -> str:
     """The job that a file is for, by its kind: what `carousel train FILE` takes where no job is named.
 
     .csv: forecast, or classify where it has columns text and label; .ts, .tar, idx, a recording and a folder: classify;
-    .jsonl and .json: classify, or tag where the first object has a list of labels; .tsv: classify, or forecast where it
-    begins with names; CoNLL files: tag; every other file is a text: language. Each may be packed (.gz).
+    .jsonl and .json: trees where the first object has parents or children, tag where it has a list of labels, else
+    classify; .tsv: classify, or forecast where it begins with names; CoNLL files: tag; a text that begins with a tree in brackets:
+    trees; every other file is a text: language. Each may be packed (.gz).
 
     Raises:
         InputError: no such file; a file whose kind is not read, or that holds a table and does not say so.
@@ -98,13 +107,18 @@ def of_file(path: Path) -> str:
     if path.is_dir() or ending(path) in (".ts", ".tar", ".tgz", *SOUNDS) or re.search(IDX, path.name):
         return "classify"
     if ending(path) in JSON:
-        return "tag" if _labels_each_step(path) else "classify"
+        found = _first_object(path)
+        if "parents" in found or "children" in found:
+            return "trees"
+        return "tag" if any(isinstance(found.get(name), list) for name in ("label", "labels", "tags")) else "classify"
     if ending(path) in CONLL:
         return "tag"
     if ending(path) in _NOT_READ:
         raise InputError(
             f"{path}: {ending(path)} is not read; save a series as a table (.csv), and sequences with labels as .jsonl or .ts"
         )
+    if _is_tree(_beginning(path)):
+        return "trees"
     rows = [row for row in _beginning(path).splitlines() if row.strip()]
     if ending(path) == ".tsv":
         first = rows[0] if rows else ""
@@ -125,13 +139,25 @@ def ending(path: Path) -> str:
     return endings[-1] if endings else ""
 
 
-def _labels_each_step(path: Path) -> bool:
-    """Whether the first object in a file of JSON has a list of labels; the reader tells what is wrong with a file."""
+def _first_object(path: Path) -> dict[str, Any]:
+    """The first object in a file of JSON, empty where it has none; the reader tells what is wrong with a file."""
     try:
         first, _ = json.JSONDecoder().raw_decode(_beginning(path, 1 << 24).lstrip().removeprefix("[").lstrip())
-        return any(isinstance(first.get(name), list) for name in ("label", "labels", "tags"))
-    except (ValueError, AttributeError, RecursionError):
+        return first if isinstance(first, dict) else {}
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _is_tree(text: str) -> bool:
+    """Whether a text begins with a tree in brackets, after which there is nothing, or another bracket."""
+    if not _TREE.match(text):
         return False
+    depth = 0
+    for bracket in re.finditer("[()]", text):
+        depth += 1 if bracket[0] == "(" else -1
+        if depth == 0:
+            return text[bracket.end() :].lstrip()[:1] in ("", "(")
+    return True  # longer than what was read, or not closed, which its reader tells
 
 
 def _beginning(path: Path, size: int = 1 << 16) -> str:

@@ -199,7 +199,7 @@ def _wrong_label(label: Any, each_step: bool) -> str | None:
     return f"expected one label, found {found}"
 
 
-def refuse_unread(settings: LabelledSettings, names: Iterable[str], why: str) -> None:
+def refuse_unread(settings: TrainSettings, names: Iterable[str], why: str) -> None:
     """Refuse options that were given and would not be read."""
     for field in fields(settings):
         if field.name in names and getattr(settings, field.name) != field.default:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from carousel.cell import Cell
+    from carousel.network import Network
     from carousel.task import Task
     from carousel.train import Fit
 
@@ -171,36 +172,51 @@ class Run:
         return self.settings(settings), result(self.result, place)
 
     @cached_property
-    def network(self) -> Cell:
-        """The trained network of a finished run, in evaluation mode, on the CPU."""
+    def network(self) -> Any:
+        """The trained network of a finished run, a cell or a `Recursive`, in evaluation mode, on the CPU."""
         from carousel.checkpoint import load_weights
-        from carousel.models import build
+        from carousel.models import build, build_tree
 
-        cell = build(**self.network_arguments())
+        make: Callable[..., Any] = build_tree if self.job == "trees" else build
+        cell = make(**self.network_arguments())
         path = self.folder / "best" / "weights.safetensors"
         load_weights(cell, path)
         self.read("best/weights.safetensors")  # of a finished run: those that it had
         return cell.eval()
 
     def network_arguments(self) -> dict[str, Any]:
-        """What `carousel.models.build` made the network from, but the seed of its first weights."""
+        """What `carousel.models.build` or `build_tree` made the network from, but the seed of its first weights."""
         settings, sizes = self.table, self.prepared
         try:
-            arguments = {
-                "name": settings["model"],
-                "input_size": sizes["input_size"],
-                "output_size": sizes["output_size"],
-                "hidden": settings["hidden"],
-                "layers": settings["layers"],
-                "symbols": sizes.get("symbols", 0),
-                "dropout": settings.get("dropout", 0.0),
-                "answer": settings.get("answer", "last"),
-            }
+            arguments = (
+                {
+                    "name": settings["model"],
+                    "symbols": sizes["symbols"],
+                    "output_size": sizes["output_size"],
+                    "hidden": settings["hidden"],
+                    "embedding": sizes["input_size"],
+                    "arity": sizes["arity"],
+                    "inner_words": sizes["inner_words"],
+                    "dropout": settings.get("dropout", 0.0),
+                }
+                if self.job == "trees"
+                else {
+                    "name": settings["model"],
+                    "input_size": sizes["input_size"],
+                    "output_size": sizes["output_size"],
+                    "hidden": settings["hidden"],
+                    "layers": settings["layers"],
+                    "symbols": sizes.get("symbols", 0),
+                    "dropout": settings.get("dropout", 0.0),
+                    "answer": settings.get("answer", "last"),
+                }
+            )
         except KeyError as error:
             raise InputError(f"{self.folder}: config.toml or prepared.json is damaged: no {error}") from None
         for name, value in arguments.items():
-            kind = {"name": str, "dropout": float, "answer": Literal["last", "mean"]}.get(name, int)
-            if isinstance(typed(value, kind, f"{self.folder}: {name}"), int) and not (name != "symbols") <= value < 2**31:
+            kinds: dict[str, Any] = {"name": str, "dropout": float, "inner_words": bool, "answer": Literal["last", "mean"]}
+            found = typed(value, kinds.get(name, int), f"{self.folder}: {name}")
+            if name not in kinds and not (name != "symbols") <= found < 2**31:
                 raise InputError(f"{self.folder}: config.toml or prepared.json is damaged: {name} is {value}")
         return arguments
 
@@ -235,7 +251,7 @@ class Run:
         return table
 
 
-def fitted(cell: Cell, task: Task, settings: TrainSettings, **where: Any) -> Fit:
+def fitted(cell: Cell | Network, task: Task, settings: TrainSettings, **where: Any) -> Fit:
     """Train a network with the settings; `where` are monitor, out, resume and progress of `carousel.train.fit`."""
     from carousel.learn import BPTT
     from carousel.train import fit

@@ -94,14 +94,18 @@ class TrainSettings:
                 for value in given if isinstance(given, tuple) else [] if given is None else [given]:
                     if expected := bounds.refusal(value):
                         raise InputError(f"{self.job}: expected {name} {expected}, got {value}")
-        for model in self.networks():
-            check_model(model)
+        self.check_models()
         check_optimizer(self.optimizer)
         check_device(self.device)
 
     def networks(self) -> list[str]:
         """The models that are trained."""
         return [self.model]
+
+    def check_models(self) -> None:
+        """Refuse a name that is no model."""
+        for model in self.networks():
+            check_model(model)
 
     def command(self, out: Path | str) -> str:
         """The command line that repeats the run: what differs from the defaults."""

@@ -122,7 +122,7 @@ def _weights(run: Path) -> int:
 def _notes(settings: Sequence[TrainSettings], differing: Sequence[str]) -> list[str]:
     """Why figures may not be of the same thing."""
     apart = [name for name in differing if name in _JUDGED_ON]
-    if settings[0].job in ("classify", "tag") and "seed" in differing and not all(_test_is_given(one) for one in settings):
+    if settings[0].job in ("classify", "tag", "trees") and "seed" in differing and not all(_test_is_given(one) for one in settings):
         apart.append("seed")
     if not apart:
         return []

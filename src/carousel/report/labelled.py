@@ -31,10 +31,10 @@ def labelled_content(title: str, model: str, result: LabelledResult, worst: Resu
             figures["gates"] = plots.svg(_gates(result.example))
     return Content(
         title=title,
-        finding=_finding(model, result.rows, counts),
+        finding=finding(model, result.rows, counts),
         monitor=("loss", "nats"),
         loss_unit="nats",
-        values={"figures": figures, "worst": worst, "confused": _confused(counts, result.labels), "asked_of": f"{counts.sum():,}"},
+        values={"figures": figures, "worst": worst, "confused": confused(counts, result.labels), "asked_of": f"{counts.sum():,}"},
         shown=("accuracy", "%"),
     )
 
@@ -52,7 +52,8 @@ def mistakes_table(mistakes: Sequence[Row], where: Sequence[str]) -> ResultTable
     return ResultTable(columns, [[*(str(one[name]) for name in columns[:-1]), f"{one['probability']:.3f}"] for one in mistakes])
 
 
-def _finding(model: str, rows: Sequence[Row], counts: np.ndarray) -> str:
+def finding(model: str, rows: Sequence[Row], counts: np.ndarray) -> str:
+    """The network's accuracy beside that of the best baseline, in a sentence."""
     accuracy = {row["method"]: row["accuracy"] for row in rows}
     own = accuracy.pop(model)
     rival = max(accuracy, key=lambda name: accuracy[name])
@@ -63,7 +64,7 @@ def _finding(model: str, rows: Sequence[Row], counts: np.ndarray) -> str:
     )
 
 
-def _confused(counts: np.ndarray, labels: Sequence[str]) -> str:
+def confused(counts: np.ndarray, labels: Sequence[str]) -> str:
     """The pair that is confused most, in a sentence; nothing where there is none."""
     off = counts - np.diag(counts.diagonal())
     if not off.any():

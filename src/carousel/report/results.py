@@ -18,7 +18,7 @@ from carousel.files import write_aside
 Row = dict[str, Any]
 """One result row as JSON has it."""
 
-HIGHER_IS_BETTER = ("accuracy", "macro-F1")
+HIGHER_IS_BETTER = ("accuracy", "macro-F1", "accuracy of nodes")
 """Measures of a job's table; every other one is an error."""
 
 
