@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "train": LEARNING - {"train"},
     "tasks": {"batch", "task"},
     "data": {"batch", "task", "forest"},
-    "models": {"cell", "cells"},
+    "models": {"cell", "cells", "network"},
     "jobs": WORK - {"jobs"},
     "export": WORK,
     "compressor": WORK - {"jobs"},
