@@ -13,6 +13,7 @@ RECIPES: dict[str, str] = {
     "sunspots": "carousel.recipes.sunspots",
     "error-flow": "carousel.recipes.error_flow",
     "own-data": "carousel.recipes.own_data",
+    "compression": "carousel.recipes.compression",
     "treelstm2015": "carousel.recipes.treelstm2015",
     "socher2013": "carousel.recipes.socher2013",
     "lstm1997": "carousel.recipes.lstm1997",
