@@ -54,12 +54,12 @@ class Gathering:
         """Gather what the nodes start .. stop read, by PyTorch."""
         index = self.index[start:stop]
         befores = 0 if self.before is None else len(self.before)
-        rows = self.made.new_zeros((*index.shape, *self.made.shape[1:]))
+        late = (index - befores).clamp(0, max(len(self.made) - 1, 0))
+        rows = self.made.index_select(0, late.reshape(-1)).reshape(*index.shape, *self.made.shape[1:])
         if self.before is not None:
             early = index < befores
             rows[early] = self.before[index[early]]
-        late = (index >= befores) & (index < befores + len(self.made))
-        rows[late] = self.made[index[late] - befores]
+        rows[index >= befores + len(self.made)] = 0
         if self.given is None:
             self.target[start:stop] = rows
             return
