@@ -96,7 +96,7 @@ def test_a_code_that_passes_the_first_check_and_decodes_wrongly_is_refused() -> 
         ({"model": "gru"}, "mixed, network, counts"),
         ({"hidden": 0}, "hidden in 1..1024, got 0"),
         ({"table_bits": 40}, "table_bits"),
-        ({"streams": 1024, "window": 200}, "16384"),
+        ({"streams": 129}, "streams in 1..128"),
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, object], message: str) -> None:

@@ -35,6 +35,9 @@ _NEXT = np.array([[2 * h + bit if h < 128 else 128 | (2 * h + bit) & 127 for bit
 _SEEN = np.array([max(h, 1).bit_length() - 1 for h in range(256)], np.int64)
 _RATE = np.array([2, 3, 4, 5, 6, 9, 14, 40], np.int64)
 
+_TARGETS = np.array([16, ONE - 16], np.int64) << FRACTION
+"""What the maps go towards: so far from 0 and 1 that 128 streams that step together stay within."""
+
 
 def _start(history: int) -> int:
     """The probability of a one after a history that was never seen: recent bits count for more."""
@@ -131,18 +134,16 @@ class Counts:
     def learn(self, bits: Integers) -> None:
         """Take in (A,) bits that came. Where streams are at the same place of a table, what the last of them writes stays."""
         column = bits[:, None]
-        delta = ((column << 16 + FRACTION) - self.maps[self.map_index]) >> 7
+        delta = (_TARGETS[column] - self.maps[self.map_index]) >> 7
         np.add.at(self.maps, self.map_index.ravel(), delta.ravel())
-        np.clip(self.maps, 1 << FRACTION, (ONE - 1) << FRACTION, out=self.maps)
         self.histories[self.slot] = _NEXT[self.history, column]
         own, seen = self.own[self.direct], self.own_histories[self.direct]
         own += ((column << 16) - own) // _RATE[_SEEN[seen]]
-        self.own[self.direct] = np.clip(own, 16, ONE - 16)
+        self.own[self.direct] = own
         self.own_histories[self.direct] = _NEXT[seen, column]
         right = (self.expected == bits).astype(np.int64)
-        delta = (((right << 16 + FRACTION) - self.match_map[self.bucket]) >> 7) * self.matching
+        delta = ((_TARGETS[right] - self.match_map[self.bucket]) >> 7) * self.matching
         np.add.at(self.match_map, self.bucket, delta)
-        np.clip(self.match_map, 1 << FRACTION, (ONE - 1) << FRACTION, out=self.match_map)
         self.node = 2 * self.node + bits
 
     def end_byte(self) -> None:

@@ -52,8 +52,8 @@ def stretch_table() -> Integers:
 
 
 def squash(logit: Integers) -> Integers:
-    """The probability of a logit, of any size."""
-    return squash_table()[np.clip(logit, -FARTHEST, FARTHEST) + FARTHEST]
+    """The probability, in 1..65535, of a logit."""
+    return squash_table()[logit + FARTHEST]
 
 
 def stretch(p: Integers) -> Integers:

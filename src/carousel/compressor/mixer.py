@@ -38,7 +38,7 @@ class Mixer:
         self.x = x[:, None, :]
         self.at = ((contexts + self.offsets) * self.n)[:, :, None] + self.columns
         y = (self.weights[self.at] * self.x).sum(2) >> 16
-        self.y = np.clip(y, -FARTHEST, FARTHEST)
+        self.y = np.maximum(np.minimum(y, FARTHEST), -FARTHEST)
         return self.y
 
     def learn(self, bits: Integers) -> None:
@@ -56,7 +56,8 @@ class Refine:
     """
 
     def __init__(self, contexts: int) -> None:
-        self.steps = np.tile(squash((np.arange(25, dtype=np.int64) - 12) * LOGIT).astype(np.int32) << 6, contexts)
+        whole = np.clip(np.arange(-12, 13, dtype=np.int64) * LOGIT, -FARTHEST, FARTHEST)
+        self.steps = np.tile(squash(whole).astype(np.int32) << 6, contexts)
 
     def refine(self, logit: Integers, context: Integers) -> Integers:
         """(A,) logits in (A,) contexts to probabilities, between those learned at the whole logits on both sides."""

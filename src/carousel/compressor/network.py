@@ -61,13 +61,15 @@ def _product(a: Floats, b: Floats) -> Floats:
 
 def _lookup(table: Floats, x: Floats) -> Floats:
     at = np.rint(x * STEPS)
-    np.clip(at, -REACH * STEPS, REACH * STEPS, out=at)
+    np.minimum(at, REACH * STEPS, out=at)
+    np.maximum(at, -REACH * STEPS, out=at)
     return table.take(at.astype(np.int64) + REACH * STEPS)
 
 
 def _on(grid: int, x: Floats) -> Floats:
     """x cut off at LARGEST, as a multiple of 1/grid."""
-    x = np.clip(x, -LARGEST, LARGEST)
+    x = np.minimum(x, LARGEST)
+    np.maximum(x, -LARGEST, out=x)
     x *= grid
     np.rint(x, out=x)
     x *= 1 / grid
@@ -78,7 +80,7 @@ class OnlineLSTM:
     """The next byte's frequencies for up to `rows` streams, which share the weights.
 
     Args:
-        rows:    B, the number of streams.
+        rows:    B, the number of streams; B T is at most 2^14, so that sums over a window are exact.
         hidden:  H, the number of cells, 1 to 1024.
         window:  T, the number of steps between two updates.
         rate:    the learning rate.

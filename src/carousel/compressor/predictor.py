@@ -28,8 +28,8 @@ class Settings:
     Attributes:
         model:       "mixed" (the network's forecast and the counts), or one of these alone: "network", "counts".
         hidden:      H, the number of LSTM cells, 1 to 1024.
-        streams:     B, the number of streams that a block is cut into, which are predicted at once, 1 to 1024.
-        window:      T, the number of bytes of each stream between two updates of the network, 1 to 255.
+        streams:     B, the number of streams that a block is cut into, which are predicted at once, 1 to 128.
+        window:      T, the number of bytes of each stream between two updates of the network, 1 to 128.
         rate:        the network's learning rate, in millionths.
         table_bits:  each table of histories has 2^table_bits places of 16 bytes, and matches are found up to 4 times as many
                      bytes back; 8 to 24.
@@ -47,12 +47,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise InputError(f"unknown model {self.model!r}, expected one of: {', '.join(MODELS)}")
-        ranges = {"hidden": 1024, "streams": 1024, "window": 255, "rate": 10**6, "block": 1 << 24}
+        ranges = {"hidden": 1024, "streams": 128, "window": 128, "rate": 10**6, "block": 1 << 24}
         for name, most in ranges.items():
             if not 1 <= getattr(self, name) <= most:
                 raise InputError(f"expected {name} in 1..{most}, got {getattr(self, name)}")
-        if self.streams * self.window > 1 << 14:  # where the network's sums over a window would no longer be exact
-            raise InputError(f"expected at most 16384 bytes between two updates, got {self.streams * self.window}")
         if not 8 <= self.table_bits <= 24:
             raise InputError(f"expected table_bits in 8..24, got {self.table_bits}")
 
@@ -139,7 +137,7 @@ class Predictor:
             y = self.first.mix(x, contexts)
             z = self.second.mix(y, node[:, None])
             refined = self.refined.refine(z[:, 0], previous << 8 | node)
-            p = np.clip((squash(z[:, 0]) + refined) >> 1, 1, ONE - 1)
+            p = np.maximum((squash(z[:, 0]) + refined) >> 1, 1)
             bits = coder.code(p, byte >> 7 - bit & 1)
             self.first.learn(bits)
             self.second.learn(bits)
