@@ -16,6 +16,7 @@ RECIPES: dict[str, str] = {
     "compression": "carousel.recipes.compression",
     "treelstm2015": "carousel.recipes.treelstm2015",
     "socher2013": "carousel.recipes.socher2013",
+    "nested": "carousel.recipes.nested",
     "lstm1997": "carousel.recipes.lstm1997",
     "lstm1997-today": "carousel.recipes.lstm1997_today",
     "lstm1997-competitors": "carousel.recipes.lstm1997_competitors",

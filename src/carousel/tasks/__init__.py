@@ -14,6 +14,7 @@ from carousel.tasks.dynamic_ngrams import DynamicNGrams
 from carousel.tasks.latch import Latch
 from carousel.tasks.long_lag import LongLag
 from carousel.tasks.multiplication import Multiplication
+from carousel.tasks.nested import NestedExpressions
 from carousel.tasks.parity import Parity
 from carousel.tasks.pipelined_xor import PipelinedXOR
 from carousel.tasks.priority_sort import PrioritySort
@@ -37,6 +38,7 @@ __all__ = [
     "Latch",
     "LongLag",
     "Multiplication",
+    "NestedExpressions",
     "Parity",
     "PipelinedXOR",
     "PrioritySort",
@@ -66,5 +68,6 @@ TASKS: dict[str, type[Task]] = {
     "pipelined-xor": PipelinedXOR,
     "delayed-nonmatch": DelayedNonmatch,
     "balanced-parentheses": BalancedParentheses,
+    "nested-expressions": NestedExpressions,
 }
 """name -> class; each makes the task of its source when called without arguments."""
