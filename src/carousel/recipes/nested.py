@@ -6,14 +6,14 @@ for the value of every expression within, too. `TableNet` is a cell of this reci
     p = softmax(T (x (x) p_left (x) p_right))      at an operator x, p_left and p_right being distributions over K symbols
     p = softmax(A x)                               at a digit x
 
-a table of what each operator makes of each two symbols, learned. As a node's state is a distribution over few symbols, a small error
-below it does not grow on its way to the root.
+a table of what each operator makes of each two symbols, learned. As a node's state is a distribution over few symbols, a small
+error below it does not grow on its way to the root.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from carousel.cell import Stack, TreeCell
 from carousel.cells import GRU, LSTM, Embedding, NaryTreeLSTM
 from carousel.learn import BPTT
-from carousel.network import Network, Recursive, Sequence
+from carousel.network import Network, Recursive
+from carousel.network import Sequence as OverTime
 from carousel.recipes.recipe import Goal, Recipe, Row
 from carousel.tasks.nested import NestedExpressions
 from carousel.train import fit
@@ -84,7 +85,7 @@ def _tree_lstm(task: NestedExpressions, hidden: int = 96) -> Network:
 
 def _recurrent(cell: Callable[..., Any], task: NestedExpressions, hidden: int = 128) -> Network:
     layers = [cell(hidden, hidden) for _ in range(2)]
-    return Sequence(Stack(Embedding(len(task.symbols), hidden), *layers, readout=nn.Linear(hidden, task.output_size)))
+    return OverTime(Stack(Embedding(len(task.symbols), hidden), *layers, readout=nn.Linear(hidden, task.output_size)))
 
 
 def _lstm(task: NestedExpressions) -> Network:
@@ -140,7 +141,7 @@ def run_unit(row: str, unit: int | str, budget: int | None = None) -> dict[str, 
     }
 
 
-def by_depth(rows: list[dict[str, Any]]) -> Figure | None:
+def by_depth(rows: Sequence[dict[str, Any]]) -> Figure | None:
     """Accuracy for whole expressions against their depth, the mean over the seeds; training had depths 1 to 5."""
     from matplotlib.figure import Figure
 
