@@ -12,7 +12,7 @@ import carousel
 SOURCE = Path(carousel.__file__).parent
 
 # What each place may import besides itself and ANYWHERE; docs/architecture.md draws the same.
-ANYWHERE = {"errors", "files", "names", "plain", "printable", "provenance", "torch_private"}
+ANYWHERE = {"errors", "files", "names", "plain", "printable", "provenance", "torch_private", "tree_drawing"}
 CELLS = {"cell", "cells", "engine"}
 LEARNING = {"batch", "task", "forest", *CELLS, "loop", "network", "nn", "learn", "checkpoint", "train"}
 WORK = {*LEARNING, "tasks", "data", "models", "jobs"}
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "printable": set(),
     "provenance": set(),
     "torch_private": set(),
+    "tree_drawing": set(),
     "batch": set(),
     "cell": set(),
     "task": {"batch"},
@@ -36,7 +37,7 @@ MAY_IMPORT = {
     "learn": {"batch", "task", *CELLS, "loop", "network", "nn"},
     "checkpoint": {"cell"},
     "train": LEARNING - {"train"},
-    "tasks": {"batch", "task"},
+    "tasks": {"batch", "task", "forest"},
     "data": {"batch", "task", "forest"},
     "models": {"cell", "cells", "network"},
     "jobs": WORK - {"jobs"},

@@ -96,7 +96,7 @@ def trees_of(part: str, classes: int) -> list[LabelledTree]:
 
 def draw(rows: Sequence[dict[str, Any]]) -> Figure | None:
     """A sentence of the test part, each phrase in the color of its predicted label, from very negative (0) to very positive (4)."""
-    from carousel.data.tree_drawing import draw_tree
+    from carousel.tree_drawing import draw_tree
 
     for row in rows:
         for run in row["runs"]:

@@ -205,7 +205,7 @@ class NestedExpressions(Task):
         """The first expression: the nodes of a tree in the colors of their values; of a text what is asked for at each symbol."""
         from matplotlib.figure import Figure
 
-        from carousel.data.tree_drawing import draw_tree
+        from carousel.tree_drawing import draw_tree
 
         told = batch.targets if outputs is None else outputs.argmax(-1).cpu()
         names = [str(value) for value in range(self.language.values)]

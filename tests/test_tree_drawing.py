@@ -1,6 +1,6 @@
 """Where the nodes of a drawn tree stand, and that a deep tree is drawn."""
 
-from carousel.data.tree_drawing import colors_of, draw_tree, places
+from carousel.tree_drawing import colors_of, draw_tree, places
 
 
 def test_leaves_stand_in_their_order_and_nodes_above_their_middle():
