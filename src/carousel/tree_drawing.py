@@ -1,103 +1,94 @@
-"""Drawings of trees: their words in a row, each node in the color of its label."""
+"""A tree as a figure: its words in a row below, each node in the color of its label."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from carousel.printable import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-WIDTH, MOST_WORDS = 8.0, 40
+_BLACK, _WIDTH = "#000000", 7.2  # inches, as the figures of a report have
 
 
 def draw_tree(
     children: Sequence[Sequence[int]],
     words: Sequence[str | None],
-    labels: Sequence[str | None],
-    certainty: Sequence[float],
-    names: Sequence[str],
-    truth: Sequence[str | None] | None = None,
+    truth: Sequence[str | None],
+    predicted: Sequence[str],
+    probability: Sequence[float],
+    colors: Mapping[str, str],
 ) -> Figure:
-    """One tree, its root at the top.
+    """A tree, its root above and its words below, each node in the color of its predicted label.
 
     Args:
-        children:   of each node the numbers of its children, which come before it; the root is last.
-        words:      of each node; None for a node with children.
-        labels:     of each node the predicted label.
-        certainty:  of each node the probability of that label: how large its mark is.
-        names:      all labels, in the order of the colors.
-        truth:      of each node its label in the file; where it differs from the predicted one, the mark has a black ring.
+        children:     of each node the numbers of its children, which come before it; the root is the last.
+        words:        of each node its word, None where it has none.
+        truth:        of each node its label, None where it has none.
+        predicted:    of each node the predicted label.
+        probability:  of each node the probability of that label; the lower, the paler.
+        colors:      label -> color.
     """
+    from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure
 
-    x, height = places(children)
-    leaves = int(sum(not below for below in children))
-    figure = Figure(figsize=(WIDTH, 1.6 + 0.28 * max(height)), layout="constrained")
+    order, pending = [], [len(children) - 1]
+    while pending:  # parents first, from left to right
+        order.append(pending.pop())
+        pending.extend(reversed(children[order[-1]]))
+    leaves = [node for node in order if not children[node]]
+    x, y = np.zeros(len(children)), np.zeros(len(children))
+    x[leaves] = np.arange(len(leaves))
+    for node in sorted(order):
+        if children[node]:
+            x[node] = np.mean([x[child] for child in children[node]])
+            y[node] = 1 + max(y[child] for child in children[node])
+    figure = Figure(figsize=(_WIDTH, 1.1 + 0.34 * min(y[-1], 14)))
     axes = figure.subplots()
-    colors = colors_of(names)
     for node, below in enumerate(children):
         for child in below:
-            axes.plot([x[node], x[child]], [height[node], height[child]], color="#b0b0b0", linewidth=0.8, zorder=1)
-    for node, label in enumerate(labels):
-        wrong = truth is not None and truth[node] is not None and truth[node] != label
-        axes.scatter(
+            axes.plot([x[node], x[child], x[child]], [y[node], y[node], y[child]], color="#9a9a9a", linewidth=1.0, zorder=1)
+    size = float(np.clip(170 / max(len(leaves), 1), 6.0, 9.0))
+    for node in order:
+        wrong = truth[node] is not None and truth[node] != predicted[node]
+        face = to_rgb(colors[predicted[node]])
+        strength = 0.25 + 0.75 * probability[node]
+        shown = [1 - strength * (1 - part) for part in face]
+        text = printable(predicted[node])
+        dark = 0.299 * shown[0] + 0.587 * shown[1] + 0.114 * shown[2] < 0.5
+        axes.text(
             x[node],
-            height[node],
-            s=20 + 70 * certainty[node],
-            color=colors.get(label or "", "#d0d0d0"),
-            edgecolor="black" if wrong else "none",
-            linewidth=1.0,
+            y[node],
+            text if len(text) <= 6 else f"{text[:5]}…",
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if dark else _BLACK,
             zorder=2,
+            bbox={"boxstyle": "round,pad=0.28", "facecolor": shown, "edgecolor": _BLACK if wrong else "none", "linewidth": 1.4},
         )
-    for node, word in enumerate(words):
-        if word is not None and leaves <= MOST_WORDS:
-            axes.text(x[node], -0.45, word, rotation=45, ha="right", va="top", fontsize=8)
+        word = words[node]
+        if word is not None:
+            short = printable(word if len(word) <= 14 else f"{word[:13]}…")
+            slanted = sum(len(words[leaf] or "") for leaf in leaves) > 45
+            place: dict[str, Any] = {"rotation": 60, "ha": "right"} if slanted else {"ha": "center"}
+            place |= {"va": "top", "rotation_mode": "anchor", "fontsize": size}
+            axes.annotate(short, (x[node], y[node]), (0, -11), textcoords="offset points", **place)
+    axes.set_xlim(-0.7, len(leaves) - 0.3)
+    axes.set_ylim(-0.5, y[-1] + 0.6)
     axes.set_axis_off()
-    axes.set_ylim(-0.6, max(height) + 0.5)
-    figure.legend(
-        handles=_handles(names, colors, truth is not None), loc="outside upper right", ncols=min(len(names) + 1, 6), fontsize=8
-    )
     return figure
 
 
-def places(children: Sequence[Sequence[int]]) -> tuple[list[float], list[int]]:
-    """(x, height) of each node: leaves at 0, 1, 2, ... in their order, a node above the middle of its children."""
-    order: list[int] = []
-    waiting = [len(children) - 1]
-    while waiting:  # leaves from left to right, without recursion
-        node = waiting.pop()
-        if children[node]:
-            waiting.extend(reversed(children[node]))
-        else:
-            order.append(node)
-    x, height = [0.0] * len(children), [0] * len(children)
-    for at, node in enumerate(order):
-        x[node] = float(at)
-    for node, below in enumerate(children):
-        if below:
-            x[node] = float(np.mean([x[child] for child in below]))
-            height[node] = 1 + max(height[child] for child in below)
-    return x, height
-
-
 def colors_of(names: Sequence[str]) -> dict[str, str]:
-    """A color for each label, along a scale from red to blue; of more than five or unordered labels the colors are as distinct."""
+    """A color for each label in order: from red to blue for up to seven, else as distinct as they can be."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
     scale = colormaps["RdYlBu"] if len(names) <= 7 else colormaps["turbo"]
-    at = np.linspace(0.05, 0.95, len(names)) if len(names) > 1 else [0.9]
+    at = np.linspace(0.1, 0.9, len(names)) if len(names) > 1 else [0.9]
     return {name: to_hex(scale(value)) for name, value in zip(names, at, strict=True)}
-
-
-def _handles(names: Sequence[str], colors: dict[str, str], ring: bool) -> list[Line2D]:
-    from matplotlib.lines import Line2D
-
-    made = [Line2D([], [], marker="o", linestyle="", color=colors[name], label=name) for name in names[:12]]
-    if ring:
-        made.append(Line2D([], [], marker="o", linestyle="", color="white", markeredgecolor="black", label="differs from the file"))
-    return made

@@ -95,13 +95,15 @@ def trees_of(part: str, classes: int) -> list[LabelledTree]:
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> Figure | None:
-    """A sentence of the test part, each phrase in the color of its predicted label, from very negative (0) to very positive (4)."""
-    from carousel.tree_drawing import draw_tree
+    """A sentence of the test part, each phrase with its predicted label, from very negative (0) to very positive (4)."""
+    from carousel.tree_drawing import colors_of, draw_tree
 
     for row in rows:
         for run in row["runs"]:
             if "picture" in run:
-                return draw_tree(**run["picture"])
+                drawn = run["picture"]
+                colors = colors_of(drawn["names"])
+                return draw_tree(drawn["children"], drawn["words"], drawn["truth"], drawn["labels"], drawn["certainty"], colors)
     return None
 
 

@@ -11,13 +11,12 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -311,72 +310,6 @@ def label_colours(labels: Sequence[str]) -> dict[str, str]:
         scale = colormaps["RdYlBu"]
         return {label: to_hex(scale(0.1 + 0.8 * n / (len(labels) - 1))) for n, label in enumerate(labels)}
     return dict(zip(labels, cycle((*NETWORKS, *BASELINES))))
-
-
-def tree(
-    children: Sequence[Sequence[int]],
-    words: Sequence[str | None],
-    truth: Sequence[str | None],
-    predicted: Sequence[str],
-    probability: Sequence[float],
-    colours: Colours,
-) -> Figure:
-    """A tree, its root above and its words below, each node in the colour of its predicted label.
-
-    Args:
-        children:     of each node the numbers of its children, which come before it; the root is the last.
-        words:        of each node its word, None where it has none.
-        truth:        of each node its label, None where it has none.
-        predicted:    of each node the predicted label.
-        probability:  of each node the probability of that label; the lower, the paler.
-        colours:      label -> colour.
-    """
-    order, pending = [], [len(children) - 1]
-    while pending:  # parents first, from left to right
-        order.append(pending.pop())
-        pending.extend(reversed(children[order[-1]]))
-    leaves = [node for node in order if not children[node]]
-    x, y = np.zeros(len(children)), np.zeros(len(children))
-    x[leaves] = np.arange(len(leaves))
-    for node in sorted(order):
-        if children[node]:
-            x[node] = np.mean([x[child] for child in children[node]])
-            y[node] = 1 + max(y[child] for child in children[node])
-    figure = Figure(figsize=(WIDTH, 1.1 + 0.34 * min(y[-1], 14)))
-    axes = figure.subplots()
-    for node, below in enumerate(children):
-        for child in below:
-            axes.plot([x[node], x[child], x[child]], [y[node], y[node], y[child]], color="#9a9a9a", linewidth=1.0, zorder=1)
-    size = float(np.clip(170 / max(len(leaves), 1), 6.0, 9.0))
-    for node in order:
-        wrong = truth[node] is not None and truth[node] != predicted[node]
-        face = to_rgb(colours[predicted[node]])
-        strength = 0.25 + 0.75 * probability[node]
-        shown = [1 - strength * (1 - part) for part in face]
-        text = printable(predicted[node])
-        dark = 0.299 * shown[0] + 0.587 * shown[1] + 0.114 * shown[2] < 0.5
-        axes.text(
-            x[node],
-            y[node],
-            text if len(text) <= 6 else f"{text[:5]}…",
-            ha="center",
-            va="center",
-            fontsize=size,
-            color="white" if dark else TRUTH,
-            zorder=2,
-            bbox={"boxstyle": "round,pad=0.28", "facecolor": shown, "edgecolor": TRUTH if wrong else "none", "linewidth": 1.4},
-        )
-        word = words[node]
-        if word is not None:
-            short = printable(word if len(word) <= 14 else f"{word[:13]}…")
-            slanted = sum(len(words[leaf] or "") for leaf in leaves) > 45
-            place: dict[str, Any] = {"rotation": 60, "ha": "right"} if slanted else {"ha": "center"}
-            place |= {"va": "top", "rotation_mode": "anchor", "fontsize": size}
-            axes.annotate(short, (x[node], y[node]), (0, -11), textcoords="offset points", **place)
-    axes.set_xlim(-0.7, len(leaves) - 0.3)
-    axes.set_ylim(-0.5, y[-1] + 0.6)
-    axes.set_axis_off()
-    return figure
 
 
 def by_height(heights: Sequence[Mapping[str, float]]) -> Figure:

@@ -12,6 +12,7 @@ from carousel.jobs.trees import Result, Settings
 from carousel.report import plots
 from carousel.report.content import Content
 from carousel.report.labelled import confused, finding, mistakes_table
+from carousel.tree_drawing import draw_tree
 
 
 def content(run: Path, settings: Settings, result: Result) -> Content:
@@ -21,7 +22,7 @@ def content(run: Path, settings: Settings, result: Result) -> Content:
     with style.context(plots.STYLE):
         drawn = []
         for tree in result.examples:
-            figure = plots.tree(tree["children"], tree["words"], tree["truth"], tree["predicted"], tree["probability"], colours)
+            figure = draw_tree(tree["children"], tree["words"], tree["truth"], tree["predicted"], tree["probability"], colours)
             drawn.append((plots.svg(figure), _said(tree)))
         figures = {
             "confusion": plots.svg(plots.confusion(counts, result.labels)),

@@ -205,7 +205,7 @@ class NestedExpressions(Task):
         """The first expression: the nodes of a tree in the colors of their values; of a text what is asked for at each symbol."""
         from matplotlib.figure import Figure
 
-        from carousel.tree_drawing import draw_tree
+        from carousel.tree_drawing import colors_of, draw_tree
 
         told = batch.targets if outputs is None else outputs.argmax(-1).cpu()
         names = [str(value) for value in range(self.language.values)]
@@ -215,7 +215,7 @@ class NestedExpressions(Task):
             symbols = [self.symbols[number] for number in first.inputs.tolist()]
             words = [None if below else symbol for symbol, below in zip(symbols, children, strict=True)]
             values, truth = ([names[n] for n in some[: len(children)].tolist()] for some in (told, batch.targets))
-            return draw_tree(children, words, values, [0.7] * len(children), names, truth)
+            return draw_tree(children, words, truth, values, [0.7] * len(children), colors_of(names))
         length = int(batch.lengths[0])
         figure = Figure(figsize=(8, 2.5), layout="constrained")
         axes = figure.subplots()
