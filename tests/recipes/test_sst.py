@@ -61,10 +61,10 @@ def test_the_rows_name_networks_and_classes():
     assert len(rows) == 10
 
 
-def test_without_the_data_folder_it_says_what_to_set(monkeypatch):
-    monkeypatch.delenv("CAROUSEL_DATA", raising=False)
+def test_without_the_treebank_it_names_the_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("CAROUSEL_DATA", str(tmp_path))
     sst.trees_of.cache_clear()
-    with pytest.raises(InputError, match="set CAROUSEL_DATA"):
+    with pytest.raises(InputError, match=r"train\.txt\.gz: cannot be read: No such file"):
         sst.trees_of("train", 5)
 
 

@@ -6,12 +6,10 @@ Two sets of rows read it, of the recipes treelstm2015 and socher2013. Five class
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,8 +19,8 @@ from torch.optim import Adagrad, Optimizer
 from carousel.batch import Batch
 from carousel.cell import Stack, TreeCell
 from carousel.cells import LSTM, RNTN, ChildSumTreeLSTM, Dropout, Embedding, NaryTreeLSTM, RecursiveNet
+from carousel.data.public import data_folder
 from carousel.data.trees import LabelledTree, TreeLabels, read_trees
-from carousel.errors import InputError
 from carousel.forest import Forest
 from carousel.network import Network, Recursive
 from carousel.network import Sequence as OverTime
@@ -82,12 +80,9 @@ def trees_of(part: str, classes: int) -> list[LabelledTree]:
     """The trees of train, dev or test, for five classes or for two.
 
     Raises:
-        InputError: the data folder is not named.
+        InputError: the files are not in the data folder.
     """
-    folder = os.environ.get("CAROUSEL_DATA")
-    if not folder:
-        raise InputError("sst: set CAROUSEL_DATA to the folder of the public data sets; `carousel data get sst-trees` says more")
-    trees = read_trees(Path(folder) / "sst_trees" / f"{part}.txt.gz")
+    trees = read_trees(data_folder() / "sst_trees" / f"{part}.txt.gz")
     if classes == 5:
         return trees
     polar = [replace(tree, labels=[_POLARITY.get(label or "") for label in tree.labels]) for tree in trees]
