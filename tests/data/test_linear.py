@@ -25,15 +25,15 @@ def test_the_weights_solve_the_normal_equations(level):
     coming[50] = np.nan
     regressors, steps = Regressors(4, None, level, 2), np.arange(4, 180)
     fitted = fit_linear(regressors, [(x, beside)], [coming], [steps])
-    whole = np.array([i for i in steps if 50 not in (i + 1, i + 2)])
-    A = regressors.at(whole, x, beside)
-    Y = np.stack([x[whole + 1] - x[whole], x[whole + 2] - x[whole]], 1)
-    mean, deviation = A.mean(0), A.std(0)
-    Z = (A - mean) / deviation
     for penalty, linear in zip(PENALTIES, fitted, strict=True):
-        weights = np.linalg.solve(Z.T @ Z + penalty * np.eye(Z.shape[1]), Z.T @ (Y - Y.mean(0)))
-        expected = ((regressors.at(steps, x, beside) - mean) / deviation) @ weights + Y.mean(0)
-        np.testing.assert_allclose(linear.changes(steps, x, beside), expected, atol=1e-8)
+        for k in (1, 2):
+            known = steps[steps + k != 50]
+            A, Y = regressors.at(known, x, beside), x[known + k] - x[known]
+            mean, deviation = A.mean(0), A.std(0)
+            Z = (A - mean) / deviation
+            weights = np.linalg.solve(Z.T @ Z + penalty * np.eye(Z.shape[1]), Z.T @ (Y - Y.mean()))
+            expected = ((regressors.at(steps, x, beside) - mean) / deviation) @ weights + Y.mean()
+            np.testing.assert_allclose(linear.changes(steps, x, beside)[:, k - 1], expected, atol=1e-8)
         again = LinearForecast.from_table(json.loads(json.dumps(linear.table(), default=lambda array: array.tolist())))
         np.testing.assert_array_equal(again.changes(steps, x, beside), linear.changes(steps, x, beside))
 
@@ -41,3 +41,12 @@ def test_the_weights_solve_the_normal_equations(level):
 def test_too_few_steps_give_no_forecast():
     x = np.arange(30.0)
     assert fit_linear(Regressors(2, None, True, 12), [(x, np.empty((30, 0)))], [x], [np.arange(10)]) == []
+
+
+def test_a_value_between_gaps_each_is_fitted_too():
+    x = np.sin(np.arange(300.0))
+    coming = np.where(np.arange(300) % 5 == 0, x, np.nan)
+    fitted = fit_linear(Regressors(8, None, True, 3), [(x, np.empty((300, 0)))], [coming], [np.arange(8, 250)])
+    made = fitted[0].changes(np.arange(250, 290), x, np.empty((300, 0)))
+    truth = np.stack([x[np.arange(250, 290) + k] - x[250:290] for k in (1, 2, 3)], 1)
+    np.testing.assert_allclose(made, truth, atol=0.02)

@@ -567,6 +567,8 @@ def _scaling(series: Series, base: Base) -> SeriesScaling | None:
     values = base.forward(series.values[~np.isnan(series.values)])
     changes = np.abs(np.diff(series.values))
     changes = changes[~np.isnan(changes)]
+    if not len(changes):  # each value stands between gaps
+        changes = np.abs(np.diff(series.values[~np.isnan(series.values)]))
     if not len(changes) or not (values.std() > 0 and changes.mean() > 0):
         return None
     return SeriesScaling(float(values.mean()), float(values.std()), float(changes.mean()))

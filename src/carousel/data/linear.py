@@ -24,6 +24,9 @@ MOST_ROWS = 20_000
 
 PENALTIES = tuple(10.0**power for power in range(-2, 6))
 
+FEWEST_ROWS = 16
+"""For each step ahead it is fitted to so many training steps at least."""
+
 _CHUNK = 1 << 15  # steps whose regressors are in memory at a time
 
 
@@ -94,28 +97,39 @@ def fit_linear(
         regressors:  what they read.
         series:      (x (n,), features beside (n, F)) of each.
         coming:      of each (n,) the values that come, NaN at a gap.
-        steps:       of each, those in training, each followed by h values there; steps before a gap are left out.
+        steps:       of each, those in training, each followed by h values there; what is missing among these is left out.
     """
     ahead = np.arange(1, regressors.horizon + 1)
     total = sum(map(len, steps))
     read, changes = [], []
     for (x, beside), future, own in zip(series, coming, steps, strict=True):
         some = own[:: max(1, -(-total // MOST_ROWS))]
-        target = future[some[:, None] + ahead] - x[some, None]
-        whole = ~np.isnan(target).any(axis=1)
-        read.append(regressors.at(some[whole], x, beside))
-        changes.append(target[whole])
+        read.append(regressors.at(some, x, beside))
+        changes.append(future[some[:, None] + ahead] - x[some, None])
     A, Y = np.concatenate(read), np.concatenate(changes)
-    if len(A) < 2 * regressors.horizon:
+    there = ~np.isnan(Y)
+    if not (there.sum(0) >= FEWEST_ROWS).all():
         return []
+    # Steps ahead that have the same gaps are fitted together: all of them where there is no gap.
+    groups: dict[bytes, list[int]] = {}
+    for k in range(regressors.horizon):
+        groups.setdefault(there[:, k].tobytes(), []).append(k)
+    weights = np.empty((len(PENALTIES), A.shape[1], regressors.horizon))
+    intercepts = np.empty((len(PENALTIES), regressors.horizon))
+    for group in groups.values():
+        whole = there[:, group[0]]
+        weights[..., group], intercepts[..., group] = _ridge(A[whole], Y[whole][:, group])
+    return [LinearForecast(regressors, *made) for made in zip(weights, intercepts, strict=True)]
+
+
+def _ridge(A: Values, Y: Values) -> tuple[Values, Values]:
+    """(weights (P, R, h), intercepts (P, h)) for each of P penalties, of A (n, R), scaled to variance 1, to Y (n, h)."""
     mean, deviation = A.mean(0), A.std(0)
     deviation[deviation < 1e-9] = np.inf  # what does not vary in training is not used
     A = (A - mean) / deviation
     middle = Y.mean(0)
     variances, directions = np.linalg.eigh(A.T @ A)
     along = directions.T @ (A.T @ (Y - middle))
-    fitted = []
-    for penalty in PENALTIES:
-        weights = directions @ (along / (variances.clip(0) + penalty)[:, None]) / deviation[:, None]
-        fitted.append(LinearForecast(regressors, weights, middle - mean @ weights))
-    return fitted
+    weights = np.stack([directions @ (along / (variances.clip(0) + penalty)[:, None]) for penalty in PENALTIES])
+    weights /= deviation[:, None]
+    return weights, middle - mean @ weights

@@ -97,7 +97,7 @@ def _gru(task: NestedExpressions) -> Network:
 
 
 PRACTICES: dict[str, Practice] = {
-    "table": Practice(_table, 0.02, 64_000),
+    "table": Practice(_table, 0.02, 192_000),
     "tree-lstm": Practice(_tree_lstm, 0.005, 128_000),
     "lstm-text": Practice(_lstm, 0.003, 64_000, "text"),
     "gru-text": Practice(_gru, 0.003, 64_000, "text"),
