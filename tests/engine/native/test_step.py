@@ -167,9 +167,10 @@ def test_a_part_of_a_large_tensor_is_seen_in_time():
     cell.U.detach().numpy()[-1] += 1
     for _ in range(2):
         y = stepper.step(x, state)[0]
-    torch.testing.assert_close(y, cell.step(x, state)[0].detach())
+    near = {"rtol": 1e-4, "atol": 1e-4}  # sums of a hundred weights above one are large
+    torch.testing.assert_close(y, cell.step(x, state)[0].detach(), **near)
     cell.U.detach().numpy()[:] += 1
-    torch.testing.assert_close(stepper.step(x, state)[0], cell.step(x, state)[0].detach())
+    torch.testing.assert_close(stepper.step(x, state)[0], cell.step(x, state)[0].detach(), **near)
 
 
 def test_a_spread_out_tensor_is_looked_at_too():
