@@ -228,7 +228,7 @@ class Stepper:
     Args:
         cell:     the step to make.
         context:  tree of (...) without batch axis, for cells that take one.
-        bits:     "fast" or "portable", as in `scan`.
+        bits:     "fast" or "portable", as in `scan`; with "portable" a step has the bits of a scan of one step, and takes as long.
     """
 
     def __init__(self, cell: Cell, *, context: Any = None, bits: str = "fast") -> None:
@@ -256,6 +256,8 @@ class Stepper:
     def _first_step(self, x: Any, state: State) -> tuple[Any, State]:
         """A step with its arguments checked, which makes the native one ready for those to come."""
         cell, cell_now = look_at("Stepper", self.cell)
+        if self._bits == "portable" and cell is not self.cell:
+            raise InputError("Stepper: bits='portable' does not apply: PyTorch computes weights of the cell from others")
         check_inputs("Stepper", (), cell, cell_now, x)
         check_state("Stepper", cell, state, ())
         inputs = pytree.tree_map(lambda leaf: leaf[None, None], x)

@@ -15,6 +15,7 @@ from carousel.cells import GRU, LSTM, MGU, Elman
 from carousel.engine import scan_function
 from carousel.engine.native import jit, tiles
 from carousel.engine.native.portable import product
+from carousel.errors import InputError
 
 
 class Symbols(carousel.Cell):
@@ -104,6 +105,41 @@ def test_a_stepper_is_portable_too() -> None:
     steps = torch.stack([stepper(row) for row in x])
     with torch.no_grad():
         torch.testing.assert_close(steps, carousel.scan(cell, x[:, None], bits="portable")[0][:, 0])
+    state = torch.randn(40)
+    y, after = stepper.step(x[0], state)
+    with torch.no_grad():
+        expected, final_state = carousel.scan(cell, x[:1, None], state[None], bits="portable")
+    assert torch.equal(y, expected[0, 0])
+    assert torch.equal(after, final_state[0])
+
+
+class Wave(carousel.Cell):
+    """A step with a function of the C library."""
+
+    input_size = output_size = 3
+
+    def initial_state(self) -> torch.Tensor:
+        return torch.zeros(3)
+
+    def step(self, x: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = torch.sin(x + h)
+        return h, h
+
+
+def test_what_has_no_portable_form_is_refused_by_scan_and_stepper() -> None:
+    with pytest.raises(InputError, match="it has no sin by the C library"):
+        carousel.scan(Wave(), torch.randn(4, 2, 3), bits="portable")
+    with pytest.raises(InputError, match="it has no sin by the C library"):
+        carousel.Stepper(Wave(), bits="portable")(torch.randn(3))
+    cell = GRU(3, 4)
+    torch.nn.utils.parametrizations.weight_norm(cell, "U")
+    with pytest.raises(InputError, match="PyTorch computes weights of the cell from others"):
+        carousel.scan(cell, torch.randn(4, 2, 3), bits="portable")
+    with pytest.raises(InputError, match="PyTorch computes weights of the cell from others"):
+        carousel.Stepper(cell, bits="portable")(torch.randn(3))
+    population = {name: weight.detach()[None] for name, weight in Elman(3, 4).named_parameters()}
+    with pytest.raises(InputError, match="does not apply with params"):
+        carousel.scan(Elman(3, 4), torch.randn(4, 1, 3), params=population, bits="portable")
 
 
 @pytest.mark.parametrize(("m", "k", "n"), [(1, 5, 3), (2, 9, 40), (7, 33, 17), (20, 1, 70)])

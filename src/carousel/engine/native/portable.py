@@ -15,8 +15,10 @@ from torch import Tensor
 
 from carousel.engine.ir import Loop, Op
 from carousel.engine.kinds import KINDS
-from carousel.engine.lowering import LoopRunner
+from carousel.engine.lowering import LoopRunner, WholeStep
 from carousel.engine.native import Native
+from carousel.engine.scan_call import Call
+from carousel.engine.scan_function import Lowered
 from carousel.errors import InputError
 
 _EXACT = frozenset({"add", "sub", "mul", "div", "neg", "abs", "maximum", "minimum", "where", "cast", "reciprocal"})
@@ -54,6 +56,10 @@ class Portable(Native):
 
     def sum_parts(self) -> int:
         return 1
+
+    def step(self, call: Call, lowered: Lowered) -> WholeStep | None:
+        """None: a step is a scan of one, whose bits it has; in one routine some sums would be made in another order."""
+        return None
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         return product(a, b)
