@@ -33,7 +33,7 @@ from carousel.forest import Forest
 from carousel.jobs.run import Run
 from carousel.loop import scan
 from carousel.models import build, build_tree
-from carousel.network import Recursive
+from carousel.network import Autoencoder, Recursive
 from carousel.torch_private import pytree
 
 TOLERANCE = 1e-5
@@ -229,6 +229,8 @@ def tree_models(network: Recursive, *, symbols: int, arity: int) -> tuple[bytes,
         NoForm:      PyTorch cannot write a node for every batch size.
         InputError:  a model differs from the network.
     """
+    if isinstance(network, Autoencoder):
+        raise NoForm("a recursive autoencoder makes its trees itself, which two graphs of nodes do not")
     B = {0: torch.export.Dim("batch", min=1)}
     x = torch.zeros(3, dtype=torch.int64)
     with torch.no_grad():

@@ -28,13 +28,14 @@ from carousel.cells import (
     FullyRecurrent,
     Mean,
     NaryTreeLSTM,
+    RecursiveAutoencoder,
     RecursiveNet,
     TreeGRU,
     Window,
 )
 from carousel.errors import InputError
 from carousel.names import WINDOW, check_model, check_tree_model
-from carousel.network import Recursive
+from carousel.network import Autoencoder, Recursive
 
 
 def _recurrent(
@@ -137,11 +138,12 @@ TREE_MODELS: dict[str, Callable[[int, int, int, bool], TreeCell]] = {
     "tree-lstm": lambda size, hidden, arity, inner: NaryTreeLSTM(size, hidden, arity=arity, inner_inputs=inner),
     "child-sum-tree-lstm": lambda size, hidden, arity, inner: ChildSumTreeLSTM(size, hidden),
     "tree-gru": lambda size, hidden, arity, inner: TreeGRU(size, hidden),
+    "recursive-autoencoder": lambda size, hidden, arity, inner: RecursiveAutoencoder(hidden),
     "bag-of-words": lambda size, hidden, arity, inner: BagOfWords(size, inner_inputs=inner),
 }
 """name -> factory(length of a word's vector, hidden, most children of a node, whether nodes with children have words)."""
 
-LEAVES_ALONE = ("tree-rnn", "rntn")
+LEAVES_ALONE = ("tree-rnn", "rntn", "recursive-autoencoder")
 """Models whose nodes with children read no word, and whose leaves' states are the words' vectors themselves."""
 
 
@@ -155,11 +157,12 @@ def build_tree(
     arity: int = 2,
     inner_words: bool = False,
     dropout: float = 0.0,
+    greedy: bool = False,
     seed: int = 0,
 ) -> Recursive:
     """The network over trees of that name, its weights drawn from `seed` alone: a vector for each word, a cell, a readout.
 
-    Where the vectors of tree-rnn and rntn are not of `hidden` numbers, a learned matrix makes them so.
+    Where the vectors of tree-rnn, rntn and recursive-autoencoder are not of `hidden` numbers, a learned matrix makes them so.
 
     Args:
         name:         a key of TREE_MODELS.
@@ -170,6 +173,7 @@ def build_tree(
         arity:        the most children of a node, for the models whose weights differ from child to child.
         inner_words:  whether nodes with children have words too.
         dropout:      share of the entries of the words' vectors, and of what the readout reads, that are dropped in training.
+        greedy:       whether a recursive autoencoder makes its own trees, by greedy merging.
         seed:         of the weights; torch's own generator is left as it is.
 
     Raises:
@@ -193,6 +197,8 @@ def build_tree(
             to_hidden = name in LEAVES_ALONE and embedding != hidden
             vectors = nn.Sequential(words, nn.Linear(embedding, hidden)) if to_hidden else nn.Sequential(words)
             readout = nn.Linear(cell.output_size or hidden, output_size)
+            if isinstance(cell, RecursiveAutoencoder):
+                return Autoencoder(cell, greedy=greedy, readout=readout, embedding=vectors, dropout=dropout)
             return Recursive(cell, readout=readout, embedding=vectors, dropout=dropout)
         except (RuntimeError, MemoryError, OverflowError) as error:  # torch has no class of its own for it
             sizes = f"{symbols} words of {embedding} numbers, {hidden} units, {arity} children, {output_size} outputs"

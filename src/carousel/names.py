@@ -14,7 +14,7 @@ MODELS = (
 )
 """Keys of `carousel.models.MODELS`; window-N stands for any number N of inputs."""
 
-TREE_MODELS = ("tree-rnn", "rntn", "tree-lstm", "child-sum-tree-lstm", "tree-gru", "bag-of-words")
+TREE_MODELS = ("tree-rnn", "rntn", "tree-lstm", "child-sum-tree-lstm", "tree-gru", "recursive-autoencoder", "bag-of-words")
 """Keys of `carousel.models.TREE_MODELS`, the networks over trees."""
 
 WINDOW = re.compile(r"window-([1-9]\d{0,5})")

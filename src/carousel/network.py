@@ -150,6 +150,83 @@ class Recursive(Network):
         return torch.where(drawn.to(x.device) < self.dropout, 0.0, x / (1 - self.dropout))
 
 
+class Autoencoder(Recursive):
+    """A `RecursiveAutoencoder` over sentences, whose trees may grow out of the data. Outputs are (y, E): the readout of p; errors.
+
+    Args:
+        greedy:   whether the trees are those of `parse`, whatever those of the batch are.
+        options:  those of `Recursive`.
+    """
+
+    def __init__(self, cell: TreeCell, *, greedy: bool = True, **options: Any) -> None:
+        super().__init__(cell, **options)
+        self.greedy = greedy
+
+    def forward(self, batch: Batch, state: State = None, *, generator: torch.Generator | None = None) -> tuple[Any, State]:
+        forest: Forest = batch.inputs
+        if self.greedy:
+            forest = self.parse(forest)
+        x = forest.inputs if self.embedding is None else self.embedding(forest.inputs)
+        (p, error), _ = fold(self.cell, forest, self._dropped(x, generator))
+        return (p if self.readout is None else self.readout(self._dropped(p, generator)), error), None
+
+    @torch.no_grad()
+    def parse(self, forest: Forest) -> Forest:
+        """The trees of greedy merging: of adjacent pairs, the one with the least error E becomes a node, up to the root.
+
+        Args:
+            forest:  sentences as `carousel.data.sentences.as_tree` numbers them: the words, then the nodes above, the root last.
+        """
+        starts = torch.from_numpy(forest.starts)
+        B, rows = len(forest), torch.arange(len(forest))
+        words = (starts[1:] - starts[:-1] + 1) // 2
+        x = forest.inputs if self.embedding is None else self.embedding(forest.inputs)
+        W = int(words.max()) if B else 0
+        numbers = torch.minimum(starts[:-1, None] + torch.arange(W), starts[1:, None] - 1)  # (B, W) nodes without a parent
+        states = pytree.tree_map(lambda leaf: leaf.cpu(), torch.vmap(self.cell.leaf)(x))
+        states = pytree.tree_map(lambda leaf: leaf[numbers], states)  # (B, W, ...)
+        children = torch.from_numpy(forest.children.copy())
+        weights = {name: weight.detach().cpu() for name, weight in self.cell.named_parameters()}
+        nothing = torch.zeros(B, x.shape[1])
+        left = words.clone()
+
+        def merged(pair: Any, own: Tensor) -> Any:
+            return torch.func.functional_call(_Merge(self.cell), {f"cell.{n}": w for n, w in weights.items()}, (own, pair))
+
+        for made in range(W - 1):
+            width = int(left.max())
+            pairs = pytree.tree_map(lambda leaf: torch.stack([leaf[:, : width - 1], leaf[:, 1:width]], 2), states)  # noqa: B023
+            above = torch.vmap(torch.vmap(merged, in_dims=(0, None)))(pairs, nothing)  # (B, width - 1, ...)
+            error = self.cell.output(above)[1].masked_fill(torch.arange(width - 1) >= left[:, None] - 1, float("inf"))
+            at = error.argmin(1)
+            going = left > 1
+            node = starts[:-1] + words + made
+            two = torch.stack([numbers[rows, at], numbers[rows, at + 1]], 1)
+            children[node[going]] = two[going]
+            place = torch.arange(width - 1)
+            source = place + (place > at[:, None])  # what is right of the pair moves one to the left
+            here = place == at[:, None]
+            numbers = torch.where(here, node[:, None], numbers.gather(1, source))
+            states = pytree.tree_map(
+                lambda leaf, new: torch.where(_like(here, leaf), new, leaf[rows[:, None], source]),  # noqa: B023
+                states,
+                above,
+            )
+            left = left - going.long()
+        return Forest(forest.inputs, children.numpy(), forest.starts)
+
+
+class _Merge(nn.Module):
+    """A tree cell's merge as the forward of a module, which is what `functional_call` calls."""
+
+    def __init__(self, cell: TreeCell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: Tensor, children: State) -> State:
+        return self.cell.merge(x, children)
+
+
 class CellWithLoss(Cell):
     """A cell and the loss of its step as one cell.
 

@@ -230,3 +230,27 @@ def test_a_tree_in_brackets_reads_back():
     tree = parse_trees([text], "f")[0]
     assert tree.words[1] == "("
     assert bracketed(tree) == text
+
+
+def test_sentences_are_parsed_greedily_beside_other_trees(tmp_path):
+    generator = random.Random(1)
+    with (tmp_path / "s.tsv").open("w") as file:
+        for _ in range(60):
+            word = generator.choice(["good", "bad"])
+            print(f"{'+' if word == 'good' else '-'}\tthe {generator.choice(['film', 'plot'])} is {word}", file=file)
+    settings = Settings(tmp_path / "s.tsv", parse="greedy", hidden=6, sequences=600, evaluate_every=300, rate=0.02)
+    result = trees.train(settings, tmp_path / "run", progress=False)
+    name = "recursive-autoencoder"
+    shapes = [f"{name}, {shape} trees" for shape in ("random", "balanced", "right")]
+    assert [row["method"] for row in result.rows] == ["most frequent label", *shapes, "bag-of-words", name]
+    assert result.rows[-1]["accuracy"] == 100
+    assert trees.evaluate(tmp_path / "run")[-1] == result.rows[-1]
+    told = json.loads(trees.stream(tmp_path / "run")("the plot is bad\n"))
+    assert told["label"] == "-"
+    (tmp_path / "new.txt").write_text("the plot is bad\n")
+    assert next(trees.predict(tmp_path / "run", tmp_path / "new.txt"))["tree"] == told["tree"]
+    (tmp_path / "bad.tsv").write_text("no label here\n")
+    with pytest.raises(InputError, match="line 1: expected a label, a tab and a sentence"):
+        trees.evaluate(tmp_path / "run", tmp_path / "bad.tsv")
+    with pytest.raises(InputError, match="--parse and --model recursive-autoencoder need each other"):
+        Settings(tmp_path / "s.tsv", parse="right", model="rntn")

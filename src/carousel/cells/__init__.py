@@ -13,6 +13,7 @@ from carousel.cells.mean import Mean
 from carousel.cells.mgu import MGU
 from carousel.cells.ntm import NTM, NTMState
 from carousel.cells.recursive import RNTN, RecursiveNet
+from carousel.cells.recursive_autoencoder import AutoencoderState, RecursiveAutoencoder
 from carousel.cells.tree_gru import TreeGRU
 from carousel.cells.tree_lstm import ChildSumTreeLSTM, NaryTreeLSTM
 from carousel.cells.window import Window
@@ -24,6 +25,7 @@ __all__ = [
     "MGU",
     "NTM",
     "RNTN",
+    "AutoencoderState",
     "BagOfWords",
     "BagOfWordsState",
     "ChildSumTreeLSTM",
@@ -37,6 +39,7 @@ __all__ = [
     "Mean",
     "NTMState",
     "NaryTreeLSTM",
+    "RecursiveAutoencoder",
     "RecursiveNet",
     "TreeGRU",
     "Window",

@@ -197,6 +197,7 @@ class Run:
                     "embedding": sizes["input_size"],
                     "arity": sizes["arity"],
                     "inner_words": sizes["inner_words"],
+                    "greedy": settings.get("parse") == "greedy",
                     "dropout": settings.get("dropout", 0.0),
                 }
                 if self.job == "trees"
@@ -213,8 +214,9 @@ class Run:
             )
         except KeyError as error:
             raise InputError(f"{self.folder}: config.toml or prepared.json is damaged: no {error}") from None
+        kinds: dict[str, Any] = {"name": str, "dropout": float, "answer": Literal["last", "mean"]}
+        kinds |= {"inner_words": bool, "greedy": bool}
         for name, value in arguments.items():
-            kinds: dict[str, Any] = {"name": str, "dropout": float, "inner_words": bool, "answer": Literal["last", "mean"]}
             found = typed(value, kinds.get(name, int), f"{self.folder}: {name}")
             if name not in kinds and not (name != "symbols") <= found < 2**31:
                 raise InputError(f"{self.folder}: config.toml or prepared.json is damaged: {name} is {value}")

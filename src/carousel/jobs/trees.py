@@ -8,7 +8,7 @@ The run folder is that of `carousel.train.fit`, with `prepared.json` and `result
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["Result", "Settings", "TreePreprocessing", "evaluate", "load", "predict", "read", "stream", "train"]
 
 Words = Section("Words", 0.4)
+SHAPES: tuple[Literal["right", "balanced", "random"], ...] = ("right", "balanced", "random")
 NODES_AT_ONCE = 50_000
 """Nodes, over all trees of a batch, that a network is asked for at once: what bounds the memory."""
+AUTOENCODER = "recursive-autoencoder"
 TREES_SHOWN = 4
 HIGHEST = 30
 """Nodes of a tree that a picture has room for, leaves included."""
@@ -43,7 +45,7 @@ class Settings(TrainSettings):
     job = "trees"
 
     file: Path
-    """Trees in brackets, as (3 (2 It) (4 works)), or JSON lines of trees (.jsonl); or .gz of one."""
+    """Trees in brackets, as (3 (2 It) (4 works)), or JSON lines of trees; with --parse, sentences: .tsv, .csv or .jsonl; or .gz."""
     _: KW_ONLY
     test: Path | None = None
     """A separate test file. [default: a fraction of FILE]"""
@@ -55,6 +57,10 @@ class Settings(TrainSettings):
     """Fraction of the remaining trees used for validation if there is no validation file."""
     labels: Literal["nodes", "root"] = "nodes"
     """Learn the labels of all nodes that have one, or those of the roots alone."""
+    parse: Literal["greedy", "right", "balanced", "random"] | None = None
+    """FILE has sentences: a recursive autoencoder merges greedily, or along right-branching, balanced or random trees."""
+    reconstruction: Annotated[float, Bounds(0, 1)] = 0.2
+    """With --parse, the share of the reconstruction error in the loss; the rest is that of the labels."""
     vectors: Annotated[Path | None, Words] = None
     """A file of word vectors, as GloVe's or word2vec's text, or .gz of one, to start the embedding from."""
     min_count: Annotated[int, Words, COUNT] = 1
@@ -62,7 +68,7 @@ class Settings(TrainSettings):
     embedding: Annotated[int | None, Words, SIZE] = None
     """Size of the learned embedding of a word. [default: that of the vectors, or as hidden]"""
     model: Annotated[str, Network] = "tree-lstm"
-    """The network; `carousel list models` names them."""
+    """The network; `carousel list models` names them. [with --parse: recursive-autoencoder]"""
     hidden: Annotated[int, Network, SIZE] = 64
     """Units of a node."""
     layers: Annotated[int, Network, Bounds(1, 1)] = 1
@@ -79,6 +85,15 @@ class Settings(TrainSettings):
     """Training trees between two evaluations on the validation part."""
     rate: Annotated[float, Training, POSITIVE] = 0.003
     """The learning rate."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parse is not None and self.model == "tree-lstm":
+            vars(self)["model"] = AUTOENCODER
+        if (self.parse is None) != (self.model != AUTOENCODER):
+            raise InputError(f"trees: --parse and --model {AUTOENCODER} need each other; got --model {self.model}")
+        if self.baseline == AUTOENCODER:
+            raise InputError(f"trees: expected a baseline that reads trees as they are, got {AUTOENCODER}")
 
     def networks(self) -> list[str]:
         """The network, and the one of the baseline."""
@@ -219,14 +234,34 @@ def train(settings: Settings, out: Path | str, *, resume: bool = False, progress
     roots_only = settings.labels == "root"
     task = TreeLabels(parts.training, parts.validation, vocabulary=prepared.vocabulary, roots_only=roots_only)
     networks = {name: _network(name, prepared, settings, vectors) for name in settings.networks()}
+    if settings.parse is not None:
+        from carousel.data.sentences import SentenceLabels
+
+        def of_sentences(own: _Parts) -> SentenceLabels:
+            return SentenceLabels(own.training, own.validation, settings.reconstruction, vocabulary=prepared.vocabulary)
+
+        sentences, task = task, of_sentences(parts)
+    else:
+        sentences = task
     fit = run.fitted(networks[settings.model], task, settings, out=out, resume=resume, progress=progress and settings.model)
     said = {settings.model: _logits(fit.cell, test[0])}
     for name in settings.networks()[1:]:
         if name != settings.model:
             # It has no folder of its own: a run that is resumed trains it again.
-            trained = run.fitted(networks[name], task, settings, progress=progress and name)
+            trained = run.fitted(networks[name], sentences, settings, progress=progress and name)
             said = {name: _logits(trained.cell, test[0]), **said}
+    for shape in () if settings.parse is None or settings.baseline == NONE else SHAPES:
+        if shape != settings.parse:
+            # The same network and sentences, along other trees.
+            others = _parts(settings, shape)
+            network = _network(AUTOENCODER, prepared, replace(settings, parse=shape), vectors)
+            trained = run.fitted(network, of_sentences(others), settings, progress=progress and f"{shape} trees")
+            answers = _logits(trained.cell, _labelled_forest(prepared, others.test, str(settings.file))[0])
+            said = {f"{settings.model}, {shape} trees": answers, **said}
     rows, confusion = _judge(prepared, test, said)
+    if settings.parse == "greedy":
+        test = fit.cell.cpu().parse(test[0]), test[1]
+        parts = replace(parts, test=_with_children(parts.test, test[0]))
     own = said[settings.model].softmax(1)
     result = Result(
         rows=rows,
@@ -266,7 +301,7 @@ def evaluate(folder: Run | Path | str, file: Path | str | None = None) -> list[d
         opened.check_files(settings, "evaluate another file")
         trees, source = _parts(settings).test, str(settings.test or settings.file)
     else:
-        trees, source = read(Path(file)), str(file)
+        trees, source = _read(Path(file), settings, settings.parse), str(file)
     forest = _labelled_forest(prepared, trees, source)
     rows, _ = _judge(prepared, forest, {settings.model: _logits(opened.network, forest[0])})
     return rows
@@ -276,8 +311,8 @@ def predict(folder: Run | Path | str, file: Path | str) -> Iterator[dict[str, An
     """{"name", "label", "probability", "tree"} of each tree of a file: the label of its root, and the tree in brackets with the
     predicted label of each node; labels in the file are not looked at, and may be missing: ((It) (works))."""
     opened = Run.of(folder)
-    prepared = opened.prepared_as(TreePreprocessing.of)
-    trees = prepared.checked(read(Path(file)), str(file))
+    settings, prepared = opened.settings(Settings), opened.prepared_as(TreePreprocessing.of)
+    trees = prepared.checked(_read(Path(file), settings, settings.parse, with_labels=False), str(file))
     network = opened.network
     return ({"name": f"tree {n}", **_told(network, prepared, tree)} for n, tree in enumerate(trees, start=1))
 
@@ -287,15 +322,21 @@ def stream(folder: Run | Path | str) -> Callable[[str], str]:
 
     A blank line is answered by one.
     """
+    import numpy as np
+
     from carousel.data.json_trees import parse_json_trees
+    from carousel.data.sentences import as_tree
     from carousel.data.trees import parse_trees
 
     opened = Run.of(folder)
-    prepared, network = opened.prepared_as(TreePreprocessing.of), opened.network
+    settings, prepared, network = opened.settings(Settings), opened.prepared_as(TreePreprocessing.of), opened.network
 
     def answer(line: str) -> str:
         if not line.strip():
             return ""
+        if settings.parse is not None:
+            tree = as_tree(line.split(), None, _shape(settings.parse), np.random.default_rng(settings.seed))
+            return json.dumps(_told(network, prepared, tree), ensure_ascii=False)
         parse = parse_json_trees if line.lstrip().startswith("{") else parse_trees
         trees = parse([line], HERE)
         if len(trees) != 1:
@@ -322,13 +363,56 @@ def read(path: Path) -> "list[LabelledTree]":
 # --- The data --------------------------------------------------------------------------------------
 
 
-def _parts(settings: Settings) -> _Parts:
+def _shape(parse: str) -> str:
+    """The trees that sentences begin with; greedy merging replaces them."""
+    return "right" if parse == "greedy" else parse
+
+
+def _read(path: Path, settings: Settings, parse: str | None, *, with_labels: bool = True) -> "list[LabelledTree]":
+    """The trees of a file, or (with a shape or "greedy") its sentences as trees."""
+    if parse is None:
+        return read(path)
+    import numpy as np
+
+    from carousel.data.files import numbered_lines
+    from carousel.data.jsonl import read_jsonl
+    from carousel.data.sentences import as_tree
+
+    if ending(path) in (*JSON, ".csv"):
+        sequences = read_jsonl(path, with_labels=with_labels)
+        if sequences.kind != "words":
+            raise InputError(f"{path}: expected sentences, found {sequences.kind}")
+        given = list(zip(sequences.items, sequences.labels, strict=True))
+    else:
+        given = []
+        for number, line in numbered_lines(path):
+            label, tab, text = line.partition("\t")
+            if not tab and with_labels:
+                raise InputError(f"{path}: line {number}: expected a label, a tab and a sentence; or use .csv or .jsonl")
+            given.append(((text if tab else line).split(), label if tab else None))
+    for n, (words, label) in enumerate(given, start=1):
+        if not words or isinstance(label, list):
+            raise InputError(f"{path}: sentence {n}: expected words and one label, found {'no word' if not words else 'several'}")
+    generator = np.random.default_rng(settings.seed)
+    return [as_tree(words, label, _shape(parse), generator) for words, label in given]
+
+
+def _with_children(trees: "Sequence[LabelledTree]", forest: Any) -> "list[LabelledTree]":
+    """The trees with the children that a forest of them has."""
+    found = []
+    for tree, start, stop in zip(trees, forest.starts, forest.starts[1:], strict=False):
+        children = [[child - int(start) for child in own if child >= 0] for own in forest.children[start:stop].tolist()]
+        found.append(replace(tree, children=children))
+    return found
+
+
+def _parts(settings: Settings, shape: str | None = None) -> _Parts:
     """The training, validation and test part. Every root has a label."""
     from carousel.data.classification import held_back
     from carousel.jobs.labelled import refuse_unread
 
     def labelled(path: Path) -> "list[LabelledTree]":
-        trees = read(path)
+        trees = _read(path, settings, shape or settings.parse)
         for n, tree in enumerate(trees, start=1):
             if tree.labels[-1] is None:
                 raise InputError(f"{path}: tree {n}: its root has no label; each tree to learn from must have one there")
@@ -410,6 +494,7 @@ def _network(name: str, prepared: TreePreprocessing, settings: Settings, vectors
         arity=prepared.arity,
         inner_words=prepared.inner_words,
         dropout=settings.dropout,
+        greedy=settings.parse == "greedy" and name == AUTOENCODER,
         seed=settings.seed,
     )
     numbers = {word: n + 2 for n, word in enumerate(prepared.words)}
@@ -454,18 +539,20 @@ def _logits(network: "Recursive", forest: Any) -> "Tensor":
                 last += 1
             part = forest.select(range(first, last)).to(device)
             nothing = torch.zeros(part.nodes, dtype=torch.int64, device=device)
-            said.append(network(Batch(part, nothing, nothing > 0, torch.ones(len(part))))[0].cpu())
+            outputs = network(Batch(part, nothing, nothing > 0, torch.ones(len(part))))[0]
+            said.append((outputs[0] if isinstance(outputs, tuple) else outputs).cpu())
             first = last
     return torch.cat(said)
 
 
 def _told(network: "Recursive", prepared: TreePreprocessing, tree: "LabelledTree") -> dict[str, Any]:
-    from dataclasses import replace
-
     from carousel.data.trees import bracketed
+    from carousel.network import Autoencoder
 
     unlabelled = replace(tree, labels=[None] * len(tree.labels))
     forest, _ = prepared.vocabulary.forest([unlabelled])
+    if isinstance(network, Autoencoder) and network.greedy:
+        tree = _with_children([tree], network.parse(forest))[0]
     chance, best = _logits(network, forest).softmax(1).max(1)
     labels = [prepared.labels[n] for n in best.tolist()]
     return {"label": labels[-1], "probability": round(float(chance[-1]), 4), "tree": bracketed(replace(tree, labels=labels))}
