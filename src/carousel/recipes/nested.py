@@ -170,7 +170,12 @@ RECIPE = Recipe(
     paper="Nested expressions: arithmetic modulo 10, boolean formulas, and lists after Nangia & Bowman, ListOps, NAACL 2018",
     about="The value of expressions nested deeper than those of training, by networks over trees and over text.",
     rows=(
-        Row("arithmetic-table", units=SEEDS, goals=(_GOAL,)),
+        Row(
+            "arithmetic-table",
+            units=SEEDS,
+            goals=(_GOAL,),
+            deviations=("Two of three seeds reach 99 %.",),
+        ),
         Row("arithmetic-tree-lstm", units=SEEDS),
         Row("arithmetic-lstm-text", units=SEEDS),
         Row("arithmetic-gru-text", units=SEEDS),
