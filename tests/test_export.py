@@ -28,7 +28,16 @@ def trained(folder: Path, model: str) -> Path:
     file, out = folder / "tides.csv", folder / model
     file.write_text("\n".join(["Level", *(f"{3 + math.sin(hour / 2):.3f}" for hour in range(200))]) + "\n")
     settings = forecast.Settings(
-        file, target="Level", model=model, hidden=4, horizon=3, history=6, sequences=64, evaluate_every=32, baseline="none"
+        file,
+        target="Level",
+        model=model,
+        hidden=4,
+        horizon=3,
+        history=6,
+        sequences=64,
+        evaluate_every=32,
+        baseline="none",
+        base="naive",
     )
     forecast.train(settings, out, progress=False)
     return out

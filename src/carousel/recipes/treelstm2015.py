@@ -29,7 +29,7 @@ def _claims(table: float, random: float | None = None) -> tuple[Claim, ...]:
 
 
 _DEPENDENCY = "The paper's child-sum network reads dependency trees; these are constituency trees, as those of the other rows."
-_PHRASES = "Every labeled phrase is a training sequence."
+_PHRASES = "The network is trained on every labeled phrase."
 
 RECIPE = Recipe(
     name="treelstm2015",
