@@ -174,7 +174,11 @@ RECIPE = Recipe(
             "arithmetic-table",
             units=SEEDS,
             goals=(_GOAL,),
-            deviations=("Two of three seeds reach 99 %.",),
+            deviations=(
+                "Two of three seeds reach 99 %.",
+                "The budget was raised from 64,000 expressions once the figures at depth 10 were known (99.9, 98.6, 95.9); "
+                "the other rows have 64,000 (text) and 128,000.",
+            ),
         ),
         Row("arithmetic-tree-lstm", units=SEEDS),
         Row("arithmetic-lstm-text", units=SEEDS),
